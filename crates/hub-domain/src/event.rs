@@ -1,0 +1,157 @@
+//! Facts that the hub tells back ends: telemetry, twin changes, lifecycle and connections (S 10).
+//!
+//! An event is written in the same batch as the change it tells of, so one exists exactly when the other does.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::id::TwinId;
+use crate::message::Message;
+use crate::time::Timestamp;
+
+/// Where an event stands in the log: commit, then place within the commit. Printed `commit.place`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The commit's number.
+    pub commit: u64,
+    /// Which event of that commit.
+    pub place: u32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.commit, self.place)
+    }
+}
+
+impl Position {
+    /// From the printed form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (commit, place) = text.split_once('.')?;
+        Some(Self { commit: commit.parse().ok()?, place: place.parse().ok()? })
+    }
+}
+
+/// Which stream an event belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventSource {
+    /// What devices send.
+    Telemetry,
+    /// Changes of twins.
+    Twin,
+    /// Identities created and deleted.
+    Lifecycle,
+    /// Devices that came and went.
+    Connection,
+}
+
+impl EventSource {
+    /// All of them.
+    pub const ALL: [EventSource; 4] =
+        [EventSource::Telemetry, EventSource::Twin, EventSource::Lifecycle, EventSource::Connection];
+
+    /// `telemetry`, `twin`, `lifecycle`, `connection`: the filter's words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventSource::Telemetry => "telemetry",
+            EventSource::Twin => "twin",
+            EventSource::Lifecycle => "lifecycle",
+            EventSource::Connection => "connection",
+        }
+    }
+
+    /// From the filter's word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == text)
+    }
+
+    /// The value of `iothub-message-source` (S 10.2).
+    pub fn message_source(self) -> &'static str {
+        match self {
+            EventSource::Telemetry => "Telemetry",
+            EventSource::Twin => "twinChangeEvents",
+            EventSource::Lifecycle => "deviceLifecycleEvents",
+            EventSource::Connection => "deviceConnectionStateEvents",
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventKind {
+    /// A device sent a message.
+    Telemetry(Message),
+    /// A twin was merged into or replaced; the body is that of S 10.4.
+    Twin {
+        /// Whether it was replaced.
+        replaced: bool,
+        /// The changed sections.
+        body: Value,
+    },
+    /// An identity was created or deleted; the body is that of S 10.3.
+    Lifecycle {
+        /// Created, or else deleted.
+        created: bool,
+        /// The twin in short.
+        body: Value,
+    },
+    /// A device attached or went.
+    Connection {
+        /// Attached, or else gone.
+        connected: bool,
+    },
+}
+
+impl EventKind {
+    /// The stream it belongs to.
+    pub fn source(&self) -> EventSource {
+        match self {
+            EventKind::Telemetry(_) => EventSource::Telemetry,
+            EventKind::Twin { .. } => EventSource::Twin,
+            EventKind::Lifecycle { .. } => EventSource::Lifecycle,
+            EventKind::Connection { .. } => EventSource::Connection,
+        }
+    }
+
+    /// The value of `opType` (S 10.3 to 10.5); telemetry has none.
+    pub fn operation(&self) -> Option<&'static str> {
+        match self {
+            EventKind::Telemetry(_) => None,
+            EventKind::Twin { replaced: false, .. } => Some("updateTwin"),
+            EventKind::Twin { replaced: true, .. } => Some("replaceTwin"),
+            EventKind::Lifecycle { created: true, .. } => Some("createDeviceIdentity"),
+            EventKind::Lifecycle { created: false, .. } => Some("deleteDeviceIdentity"),
+            EventKind::Connection { connected: true } => Some("deviceConnected"),
+            EventKind::Connection { connected: false } => Some("deviceDisconnected"),
+        }
+    }
+}
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When.
+    pub time: Timestamp,
+    /// Of which device or module.
+    pub id: TwinId,
+    /// What.
+    pub kind: EventKind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_and_sources_round_trip() {
+        let position = Position { commit: 12, place: 3 };
+        assert_eq!(Position::parse(&position.to_string()), Some(position));
+        for bad in ["", "1", "1.", "a.1", "1.1.1", "-1.0"] {
+            assert_eq!(Position::parse(bad), None, "{bad}");
+        }
+        for source in EventSource::ALL {
+            assert_eq!(EventSource::parse(source.as_str()), Some(source));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Pure values and rules of the hub. No I/O, no clock, no randomness, no task: time and fresh
+//! ids are arguments, so everything here can be tested by tables and cannot fail for outside reasons.
+//!
+//! Read in this order: [`id`] names, [`time`] and [`version`] stamps, [`limits`] every bound,
+//! [`json`] values and merge, [`rights`] and [`sas`] who may do what, [`identity`] the registry,
+//! [`twin`] tags, desired and reported, [`query`] the language over twins, [`method`], [`message`],
+//! [`session`] and [`link`] the live side, [`event`] what happened, [`artifact`] firmware images.
+
+pub mod artifact;
+pub mod event;
+pub mod id;
+pub mod identity;
+pub mod json;
+pub mod limits;
+pub mod link;
+pub mod message;
+pub mod method;
+pub mod query;
+pub mod rights;
+pub mod sas;
+pub mod session;
+pub mod time;
+pub mod twin;
+pub mod version;

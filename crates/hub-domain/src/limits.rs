@@ -1,0 +1,66 @@
+//! Every bound of the domain in one place, unit last in the name. Sources: S 2, 4.3, 5, 7 and D 1, 4, 5.
+
+use std::time::Duration;
+
+/// Longest device or module id, in (ASCII) characters.
+pub const ID_CHARS_MAX: usize = 128;
+/// Longest `statusReason`, in characters.
+pub const STATUS_REASON_CHARS_MAX: usize = 128;
+/// Modules on one device.
+pub const MODULES_PER_DEVICE_MAX: usize = 50;
+/// Symmetric keys, in bytes after decoding.
+pub const KEY_BYTES_MIN: usize = 16;
+/// Symmetric keys, in bytes after decoding.
+pub const KEY_BYTES_MAX: usize = 64;
+/// Devices in one bulk request.
+pub const BULK_DEVICES_MAX: usize = 100;
+/// Devices in one answer of the list operation.
+pub const DEVICE_LIST_MAX: usize = 1000;
+
+/// Tags of one twin, in bytes as S 4.3 counts them.
+pub const TWIN_TAGS_BYTES_MAX: usize = 8 * 1024;
+/// Desired or reported section of one twin, in bytes as S 4.3 counts them.
+pub const TWIN_SECTION_BYTES_MAX: usize = 32 * 1024;
+/// A key within a twin, in bytes.
+pub const TWIN_KEY_BYTES_MAX: usize = 1024;
+/// A string value within a twin, in bytes.
+pub const TWIN_STRING_BYTES_MAX: usize = 4096;
+/// Nesting below the root of a section.
+pub const TWIN_DEPTH_MAX: usize = 10;
+/// Smallest integer within a twin: -(2^52).
+pub const TWIN_INTEGER_MIN: i64 = -4_503_599_627_370_496;
+/// Largest integer within a twin: 2^52 - 1.
+pub const TWIN_INTEGER_MAX: i64 = 4_503_599_627_370_495;
+/// Text of one twin patch as received; the sections' own limits are checked after the merge.
+pub const TWIN_PATCH_TEXT_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest method name, in characters.
+pub const METHOD_NAME_CHARS_MAX: usize = 128;
+/// A method's payload, each way, in bytes.
+pub const METHOD_PAYLOAD_BYTES_MAX: usize = 128 * 1024;
+/// Shortest time a caller may give a device to answer.
+pub const METHOD_RESPONSE_MIN: Duration = Duration::from_secs(5);
+/// Longest time a caller may give a device to answer.
+pub const METHOD_RESPONSE_MAX: Duration = Duration::from_secs(300);
+/// Time to answer if the caller names none.
+pub const METHOD_RESPONSE_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest time to wait for an offline device.
+pub const METHOD_CONNECT_MAX: Duration = Duration::from_secs(300);
+
+/// One device-to-cloud message: body, properties and all, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// How long after its expiry a token is still good, because clocks differ (D 7.2).
+pub const TOKEN_SKEW: Duration = Duration::from_secs(300);
+/// Longest SAS token, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Rows in one page of a query if the caller names no size (S 7.1), and the most it may ask of the compatible route.
+pub const QUERY_PAGE_ROWS_MAX: usize = 1000;
+/// Rows in one page of a query if the caller names no size (S 7.1).
+pub const QUERY_PAGE_ROWS_DEFAULT: usize = 100;
+
+/// A firmware image or other artifact, in bytes.
+pub const ARTIFACT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// An artifact's name, in characters.
+pub const ARTIFACT_NAME_CHARS_MAX: usize = 256;

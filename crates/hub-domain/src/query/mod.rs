@@ -1,0 +1,40 @@
+//! The query language: text to [`Query`] or [`Condition`], and these over one row (a twin or a device job) at a time.
+//! Parsing bounds length and nesting, so that no text can hang the hub or exhaust its stack; evaluation is total: it
+//! never fails and never panics. Must never know where rows come from: see [`Row`].
+//!
+//! Stages: `lexer` (text to tokens), `parser` and `expression` (tokens to `ast`), then `eval` (is the row in?),
+//! `select` (what of it is shown, and in which order), `aggregate` (over many rows) and `plan` (what is read at all).
+//! `print` is the inverse of parsing. The rules for users are in `docs/query-language.md`.
+
+mod aggregate;
+mod ast;
+mod datum;
+mod error;
+mod eval;
+mod expression;
+mod function;
+mod lexer;
+mod parser;
+mod path;
+mod plan;
+mod print;
+mod select;
+#[cfg(test)]
+mod tests;
+
+pub use aggregate::{Aggregation, TooManyGroups};
+pub use ast::{Condition, ItemType, Query, Source};
+pub use datum::{Datum, Document, Row};
+pub use error::QueryError;
+pub use path::{Path, Root};
+pub use select::SortKey;
+
+/// Longest query or condition text, in characters (the documented limit of the service).
+pub const QUERY_TEXT_CHARS_MAX: usize = 8192;
+
+/// Deepest nesting of parentheses, NOT, unary minus, function calls and arrays. Everything that walks an expression
+/// recurses at most this deep, since chains (`a AND b AND c`, `1 + 2 + 3`) are flat lists.
+pub const QUERY_NESTING_LEVELS_MAX: usize = 64;
+
+/// Most groups that one aggregation holds in memory.
+pub const QUERY_GROUPS_MAX: usize = 10_000;

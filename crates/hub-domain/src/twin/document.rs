@@ -1,0 +1,100 @@
+//! A twin together with what the registry and the sessions know of its owner: the document that back
+//! ends read and queries look at (S 4.1).
+
+use serde_json::{Value, json};
+
+use super::Twin;
+use crate::identity::{Authentication, Identity};
+use crate::json::Object;
+use crate::time::Timestamp;
+
+/// What the live side knows of a device or module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Whether it is attached now.
+    pub connected: bool,
+    /// When that changed last.
+    pub changed: Timestamp,
+    /// When it last sent something.
+    pub last_activity: Timestamp,
+}
+
+impl Connection {
+    /// Not attached, and never was.
+    pub const NEVER: Connection =
+        Connection { connected: false, changed: Timestamp::NEVER, last_activity: Timestamp::NEVER };
+
+    /// `Connected` or `Disconnected`.
+    pub fn state(&self) -> &'static str {
+        if self.connected { "Connected" } else { "Disconnected" }
+    }
+}
+
+/// One row of `devices` or `devices.modules`.
+#[derive(Clone, Copy, Debug)]
+pub struct TwinDocument<'a> {
+    /// The registry's entry.
+    pub identity: &'a Identity,
+    /// The twin.
+    pub twin: &'a Twin,
+    /// The live side.
+    pub connection: Connection,
+}
+
+impl TwinDocument<'_> {
+    /// The whole document in the order and shape of S 4.1.
+    pub fn to_json(&self) -> Value {
+        let Self { identity, twin, connection } = self;
+        let mut object = Object::new();
+        let mut put = |key: &str, value: Value| {
+            object.insert(key.into(), value);
+        };
+        put("deviceId", identity.id.device.as_str().into());
+        if let Some(module) = &identity.id.module {
+            put("moduleId", module.as_str().into());
+        }
+        put("etag", twin.etag().as_str().into());
+        put("deviceEtag", identity.etag().as_str().into());
+        put("status", identity.status.as_str().into());
+        if let Some(reason) = &identity.status_reason {
+            put("statusReason", reason.as_str().into());
+        }
+        put("statusUpdateTime", identity.status_updated.to_string().into());
+        put("connectionState", connection.state().into());
+        put("lastActivityTime", connection.last_activity.to_string().into());
+        put("cloudToDeviceMessageCount", 0.into());
+        put("authenticationType", identity.authentication.kind().into());
+        put("x509Thumbprint", thumbprints(&identity.authentication));
+        put("modelId", twin.model_id.as_deref().unwrap_or_default().into());
+        put("version", twin.version().into());
+        if !twin.tags.is_empty() {
+            put("tags", Value::Object(twin.tags.clone()));
+        }
+        put(
+            "properties",
+            json!({ "desired": twin.desired.to_service_json(), "reported": twin.reported.to_service_json() }),
+        );
+        if !identity.id.is_module() {
+            put("capabilities", json!({ "iotEdge": identity.edge }));
+        }
+        if let Some(scope) = &identity.device_scope {
+            put("deviceScope", scope.as_str().into());
+        }
+        if !identity.parent_scopes.is_empty() {
+            put("parentScopes", identity.parent_scopes.clone().into());
+        }
+        Value::Object(object)
+    }
+}
+
+/// `{"primaryThumbprint": …, "secondaryThumbprint": …}` with nulls for what is not there.
+pub(super) fn thumbprints(authentication: &Authentication) -> Value {
+    let (primary, secondary) = match authentication {
+        Authentication::SelfSigned { primary, secondary } => (primary.as_ref(), secondary.as_ref()),
+        _ => (None, None),
+    };
+    json!({
+        "primaryThumbprint": primary.map(|print| print.as_str()),
+        "secondaryThumbprint": secondary.map(|print| print.as_str()),
+    })
+}
