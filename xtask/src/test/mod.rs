@@ -1,0 +1,57 @@
+//! `cargo xtask test`: everything that must hold, on a machine that has nothing but Rust.
+//!
+//! A stage that fails does not hide the ones after it, unless they need it. Each runner's own
+//! summary stays to be seen; the last line adds them up, and a stage without a summary is a failure.
+
+mod counts;
+mod tools;
+
+use anyhow::Result;
+
+use crate::{process, tidy};
+use counts::{Counts, Runner};
+
+const SDK_SUITES: &str = "e2e/run.sh";
+
+/// How much is run.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Suites {
+    All,
+    Rust,
+}
+
+/// Runs the stages; true when every test passed and every stage ran.
+pub fn run(suites: Suites) -> Result<bool> {
+    tools::ensure_nextest()?;
+    if suites == Suites::All {
+        tools::ensure_sdk_runtimes()?;
+    }
+
+    let mut total = Counts::default();
+    total += Counts::of_stage("tidy", tidy::run(tidy::Lints::On)?);
+    let built = process::show(&["cargo", "build", "--workspace", "--locked"])?;
+    if built {
+        let rust = ["cargo", "nextest", "run", "--workspace", "--locked", "--no-fail-fast"];
+        total += counted(&rust, &[Runner::Nextest])?;
+        if suites == Suites::All {
+            total += counted(&[SDK_SUITES], &[Runner::Pytest, Runner::Node])?;
+        }
+    } else {
+        total += Counts::of_stage("build", false);
+    }
+    println!("{total}");
+    Ok(total.failed == 0)
+}
+
+/// Runs one stage and reads the summaries that these runners owe.
+fn counted(words: &[&str], runners: &[Runner]) -> Result<Counts> {
+    let (succeeded, lines) = process::show_and_keep(words)?;
+    let mut counts = Counts::default();
+    for runner in runners {
+        counts += runner.read(&lines);
+    }
+    if !succeeded && counts.failed == 0 {
+        counts += Counts::of_stage(words[0], false);
+    }
+    Ok(counts)
+}

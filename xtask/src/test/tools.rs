@@ -1,0 +1,76 @@
+//! Installs what the tests need beside Rust, where it is missing: nextest, and for the SDK suites
+//! Python with virtual environments and Node. Never touches what is there already.
+
+use anyhow::{Result, bail};
+
+use crate::process;
+
+/// The runner's version is fixed, so that its summary stays readable.
+const NEXTEST_VERSION: &str = "0.9.143";
+const NODE_MAJOR_MIN: u32 = 18;
+
+/// Makes `cargo nextest` available, whatever version there is.
+pub fn ensure_nextest() -> Result<()> {
+    if process::succeeds(&["cargo", "nextest", "--version"]) {
+        return Ok(());
+    }
+    let install = [
+        "cargo",
+        "install",
+        "--locked",
+        "--version",
+        NEXTEST_VERSION,
+        "--no-default-features",
+        "--features",
+        "default-no-update",
+        "cargo-nextest",
+    ];
+    if !process::show(&install)? {
+        bail!("cargo-nextest could not be installed");
+    }
+    Ok(())
+}
+
+/// Makes Python with `venv`, and Node with `npm`, available through the system's packages.
+pub fn ensure_sdk_runtimes() -> Result<()> {
+    let mut missing = Vec::new();
+    if !process::succeeds(&["python3", "-c", "import venv, ensurepip"]) {
+        missing.extend(["python3", "python3-venv"]);
+    }
+    match node_major() {
+        None => missing.push("nodejs"),
+        Some(major) if major < NODE_MAJOR_MIN => {
+            bail!("Node {major} is too old for the SDK suites: install {NODE_MAJOR_MIN} or later")
+        }
+        Some(_) => {}
+    }
+    if !process::succeeds(&["npm", "--version"]) {
+        missing.push("npm");
+    }
+    if missing.is_empty() { Ok(()) } else { install_packages(&missing) }
+}
+
+fn node_major() -> Option<u32> {
+    let version = process::output(&["node", "--version"]).ok()?;
+    version.trim().trim_start_matches('v').split('.').next()?.parse().ok()
+}
+
+fn install_packages(packages: &[&str]) -> Result<()> {
+    let is_root = process::output(&["id", "-u"])?.trim() == "0";
+    let by_hand = format!("apt-get install {}", packages.join(" "));
+    let prefix: &[&str] = if is_root {
+        &[]
+    } else if process::succeeds(&["sudo", "-n", "true"]) {
+        &["sudo", "-n"]
+    } else {
+        bail!("the SDK suites need more than is installed; as root: {by_hand}");
+    };
+    let with_prefix = |rest: &[&'static str]| [prefix, rest].concat();
+    let install =
+        ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends"];
+    let install = [with_prefix(&install).as_slice(), packages].concat();
+    if !process::show(&with_prefix(&["apt-get", "update"]))? || !process::show(&install)? {
+        bail!("these could not be installed: {by_hand}");
+    }
+    Ok(())
+}
