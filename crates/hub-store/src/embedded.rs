@@ -125,12 +125,17 @@ impl Shared {
         })
     }
 
+    fn check_open(&self) -> Result<(), StoreError> {
+        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Err(StoreError::Closed) => Err(StoreError::Closed),
+            _ => Ok(()),
+        }
+    }
+
     /// Why the writer thread is not there: it was closed, or it panicked.
     fn why_gone(&self) -> StoreError {
-        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
-            Err(StoreError::Closed) => StoreError::Closed,
-            _ => StoreError::Stopped { reason: "its writer thread ended; restart the hub".to_owned() },
-        }
+        let ended = StoreError::Stopped { reason: "its writer thread ended; restart the hub".to_owned() };
+        self.check_open().err().unwrap_or(ended)
     }
 }
 
@@ -150,6 +155,7 @@ impl Store for EmbeddedStore {
 
     fn changes(&self, after: Commit) -> BoxFuture<'_, Result<Commit, StoreError>> {
         async move {
+            self.shared.check_open()?;
             let mut newest = self.newest.clone();
             match newest.wait_for(|commit| *commit > after).await {
                 Ok(commit) => Ok(*commit),
@@ -160,7 +166,7 @@ impl Store for EmbeddedStore {
     }
 
     fn stats(&self) -> Result<StoreStats, StoreError> {
-        self.shared.read(|_| Ok(()))?;
+        self.shared.check_open()?;
         let disk_bytes = self
             .shared
             .file
