@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::{process, tidy};
 use counts::{Counts, Runner};
 
-const SDK_SUITES: &str = "e2e/run.sh";
+const SDK_SUITES: &[&str] = &["bash", "e2e/run.sh"];
 
 /// How much is run.
 #[derive(Clone, Copy, PartialEq)]
@@ -34,7 +34,7 @@ pub fn run(suites: Suites) -> Result<bool> {
         let rust = ["cargo", "nextest", "run", "--workspace", "--locked", "--no-fail-fast"];
         total += counted(&rust, &[Runner::Nextest])?;
         if suites == Suites::All {
-            total += counted(&[SDK_SUITES], &[Runner::Pytest, Runner::Node])?;
+            total += counted(SDK_SUITES, &[Runner::Pytest, Runner::Node])?;
         }
     } else {
         total += Counts::of_stage("build", false);
@@ -51,7 +51,7 @@ fn counted(words: &[&str], runners: &[Runner]) -> Result<Counts> {
         counts += runner.read(&lines);
     }
     if !succeeded && counts.failed == 0 {
-        counts += Counts::of_stage(words[0], false);
+        counts += Counts::of_stage(&words.join(" "), false);
     }
     Ok(counts)
 }
