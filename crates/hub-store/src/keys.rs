@@ -1,16 +1,271 @@
-//! The key grammar, in one place.
-//! It must never appear anywhere else: who needs a key asks here, and who reads one parses it here.
+//! The key grammar, in one place: `RowKey` printed as bytes and parsed back, and the ranges of each table.
+//! Ids contain neither `/` nor a zero byte (`hub_domain::id` sees to that), so `/` ends them and nothing is escaped.
+//! Nothing of the grammar may appear anywhere else: who needs a key asks here, and who reads one parses it here.
 
-use crate::{Commit, Key};
+use hub_domain::artifact::Digest;
+use hub_domain::event::Position;
+use hub_domain::id::{DeviceId, ModuleId, TwinId};
 
-const LOG: &[u8] = b"log/";
+use crate::{Commit, Key, KeyRange};
+
+const DEVICE: &str = "device/";
+const MODULE: &str = "module/";
+const TWIN: &str = "twin/";
+const MODULE_TWIN: &str = "module-twin/";
+const SESSION: &str = "session/";
+const ARTIFACT: &str = "artifact/";
+const META: &str = "meta/";
+const LOG: &str = "log/";
+
+/// What a key names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowKey {
+    /// The registry's entry: `device/{device}` or `module/{device}/{module}`.
+    Identity(TwinId),
+    /// `twin/{device}` or `module-twin/{device}/{module}`.
+    Twin(TwinId),
+    /// `session/{device}` or `session/{device}/{module}`.
+    Session(TwinId),
+    /// `artifact/{sha-256 in hexadecimal digits}`.
+    Artifact(Digest),
+    /// A single value of the hub: `meta/{name}`, name in `a-z` and `-`.
+    Meta(String),
+    /// `log/{commit number, 8 bytes}/{index in its batch, 4 bytes}`, both big endian.
+    Event(Position),
+}
+
+impl RowKey {
+    /// The key as bytes.
+    pub fn to_key(&self) -> Key {
+        match self {
+            RowKey::Identity(id) => of_id(DEVICE, MODULE, id),
+            RowKey::Twin(id) => of_id(TWIN, MODULE_TWIN, id),
+            RowKey::Session(id) => of_id(SESSION, SESSION, id),
+            RowKey::Artifact(digest) => text(&[ARTIFACT, digest.as_str()]),
+            RowKey::Meta(name) => text(&[META, name]),
+            RowKey::Event(position) => log(Commit(position.commit), position.place),
+        }
+    }
+
+    /// What `key` names; `None` when it is not of this grammar.
+    pub fn parse(key: &Key) -> Option<RowKey> {
+        if let Some(rest) = key.as_bytes().strip_prefix(LOG.as_bytes()) {
+            return parse_position(rest).map(RowKey::Event);
+        }
+        let text = std::str::from_utf8(key.as_bytes()).ok()?;
+        let at = text.find('/')? + 1;
+        let (prefix, rest) = text.split_at(at);
+        match prefix {
+            DEVICE => parse_id(rest, Some(false)).map(RowKey::Identity),
+            MODULE => parse_id(rest, Some(true)).map(RowKey::Identity),
+            TWIN => parse_id(rest, Some(false)).map(RowKey::Twin),
+            MODULE_TWIN => parse_id(rest, Some(true)).map(RowKey::Twin),
+            SESSION => parse_id(rest, None).map(RowKey::Session),
+            // The digest's own spelling is the only one: another case would be a second key for it.
+            ARTIFACT => Digest::parse(rest).filter(|digest| digest.as_str() == rest).map(RowKey::Artifact),
+            META => is_meta_name(rest).then(|| RowKey::Meta(rest.to_owned())),
+            _ => None,
+        }
+    }
+}
 
 /// The row of the event log that the `index`th append of `commit` gets.
 pub fn log(commit: Commit, index: u32) -> Key {
     let mut key = Vec::with_capacity(LOG.len() + 13);
-    key.extend_from_slice(LOG);
+    key.extend_from_slice(LOG.as_bytes());
     key.extend_from_slice(&commit.0.to_be_bytes());
     key.push(b'/');
     key.extend_from_slice(&index.to_be_bytes());
     Key::new(key)
+}
+
+/// Every device's identity.
+pub fn devices() -> KeyRange {
+    KeyRange::prefix(DEVICE.as_bytes())
+}
+
+/// Every module's identity.
+pub fn modules() -> KeyRange {
+    KeyRange::prefix(MODULE.as_bytes())
+}
+
+/// The identities of one device's modules.
+pub fn modules_of(device: &DeviceId) -> KeyRange {
+    KeyRange::prefix(text(&[MODULE, device.as_str(), "/"]).as_bytes())
+}
+
+/// Every device's twin.
+pub fn device_twins() -> KeyRange {
+    KeyRange::prefix(TWIN.as_bytes())
+}
+
+/// Every module's twin.
+pub fn module_twins() -> KeyRange {
+    KeyRange::prefix(MODULE_TWIN.as_bytes())
+}
+
+/// Every stored session.
+pub fn sessions() -> KeyRange {
+    KeyRange::prefix(SESSION.as_bytes())
+}
+
+/// Every artifact.
+pub fn artifacts() -> KeyRange {
+    KeyRange::prefix(ARTIFACT.as_bytes())
+}
+
+/// The event log.
+pub fn events() -> KeyRange {
+    KeyRange::prefix(LOG.as_bytes())
+}
+
+/// The event log behind `position`.
+pub fn events_after(position: Position) -> KeyRange {
+    events().from(log(Commit(position.commit), position.place).successor())
+}
+
+fn text(parts: &[&str]) -> Key {
+    Key::new(parts.concat())
+}
+
+fn of_id(device_prefix: &str, module_prefix: &str, id: &TwinId) -> Key {
+    match &id.module {
+        None => text(&[device_prefix, id.device.as_str()]),
+        Some(module) => text(&[module_prefix, id.device.as_str(), "/", module.as_str()]),
+    }
+}
+
+fn parse_id(text: &str, module_wanted: Option<bool>) -> Option<TwinId> {
+    let (device, module) = match text.split_once('/') {
+        Some((device, module)) => (device, Some(ModuleId::parse(module).ok()?)),
+        None => (text, None),
+    };
+    let id = TwinId { device: DeviceId::parse(device).ok()?, module };
+    module_wanted.is_none_or(|wanted| wanted == id.is_module()).then_some(id)
+}
+
+fn parse_position(rest: &[u8]) -> Option<Position> {
+    let (commit, rest) = rest.split_first_chunk()?;
+    let (slash, place) = rest.split_first()?;
+    let place = place.try_into().ok()?;
+    (*slash == b'/')
+        .then_some(Position { commit: u64::from_be_bytes(*commit), place: u32::from_be_bytes(place) })
+}
+
+fn is_meta_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: &str = r"[A-Za-z0-9\-.%_*?!(),:=@$']{1,128}";
+
+    fn row_key() -> impl Strategy<Value = RowKey> {
+        let id = (ID, proptest::option::of(ID))
+            .prop_map(|(device, module)| TwinId::parse(&device, module.as_deref()).expect("a valid id"));
+        prop_oneof![
+            id.clone().prop_map(RowKey::Identity),
+            id.clone().prop_map(RowKey::Twin),
+            id.prop_map(RowKey::Session),
+            any::<[u8; 32]>().prop_map(|bytes| RowKey::Artifact(Digest::from_bytes(&bytes))),
+            "[a-z-]{1,20}".prop_map(RowKey::Meta),
+            any::<(u64, u32)>().prop_map(|(commit, place)| RowKey::Event(Position { commit, place })),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn print_and_parse_are_inverse(row_key in row_key()) {
+            prop_assert_eq!(RowKey::parse(&row_key.to_key()), Some(row_key));
+        }
+
+        #[test]
+        fn parse_and_print_are_inverse(
+            bytes in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..40),
+                r"(device|module|twin|module-twin|session|artifact|meta|log)/[a-z/\-]{0,12}".prop_map(String::into_bytes),
+                proptest::collection::vec(any::<u8>(), 10..16).prop_map(|rest| [b"log/", &rest[..]].concat()),
+            ]
+        ) {
+            let key = Key::new(bytes);
+            if let Some(parsed) = RowKey::parse(&key) {
+                prop_assert_eq!(parsed.to_key(), key);
+            }
+        }
+
+        #[test]
+        fn the_log_is_in_commit_order(a in any::<(u64, u32)>(), b in any::<(u64, u32)>()) {
+            prop_assert_eq!(log(Commit(a.0), a.1).cmp(&log(Commit(b.0), b.1)), a.cmp(&b));
+        }
+    }
+
+    #[test]
+    fn keys_look_as_documented() {
+        let device = TwinId::parse("d-1", None).expect("an id");
+        let module = TwinId::parse("d-1", Some("m")).expect("an id");
+        for (row_key, printed) in [
+            (RowKey::Identity(device.clone()), "device/d-1"),
+            (RowKey::Identity(module.clone()), "module/d-1/m"),
+            (RowKey::Twin(device.clone()), "twin/d-1"),
+            (RowKey::Twin(module.clone()), "module-twin/d-1/m"),
+            (RowKey::Session(device), "session/d-1"),
+            (RowKey::Session(module), "session/d-1/m"),
+            (RowKey::Meta("etag-counter".into()), "meta/etag-counter"),
+            (
+                RowKey::Event(Position { commit: 258, place: 3 }),
+                r"log/\x00\x00\x00\x00\x00\x00\x01\x02/\x00\x00\x00\x03",
+            ),
+        ] {
+            assert_eq!(row_key.to_key().to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn other_keys_are_not_parsed() {
+        for bad in [
+            "",
+            "device",
+            "device/",
+            "device/a/b",
+            "device/ü",
+            "module/a",
+            "module/a/",
+            "module/a/b/c",
+            "twin/a/b",
+            "module-twin/a",
+            "session/",
+            "meta/",
+            "meta/A",
+            "artifact/abc",
+            "log/",
+            "log/12345678/123",
+            "other/a",
+        ] {
+            assert_eq!(RowKey::parse(&Key::new(bad)), None, "{bad}");
+        }
+        let upper = format!("artifact/{}", "A".repeat(64));
+        assert_eq!(RowKey::parse(&Key::new(upper)), None);
+    }
+
+    #[test]
+    fn ranges_hold_their_own() {
+        let id = |device, module| TwinId::parse(device, module).expect("an id");
+        let within = |range: &KeyRange, key: &Key| {
+            *key >= range.start && range.end.as_ref().is_none_or(|end| key < end)
+        };
+        let of_d = modules_of(&DeviceId::parse("d").expect("an id"));
+        assert!(within(&of_d, &RowKey::Identity(id("d", Some("m"))).to_key()));
+        assert!(!within(&of_d, &RowKey::Identity(id("d-2", Some("m"))).to_key()));
+        assert!(!within(&device_twins(), &RowKey::Twin(id("d", Some("m"))).to_key()));
+        let here = Position { commit: 7, place: 1 };
+        let after = events_after(here);
+        assert!(!within(&after, &RowKey::Event(here).to_key()));
+        assert!(within(&after, &RowKey::Event(Position { commit: 7, place: 2 }).to_key()));
+        assert!(within(&after, &RowKey::Event(Position { commit: u64::MAX, place: u32::MAX }).to_key()));
+        assert!(!within(&after, &RowKey::Meta("a".into()).to_key()));
+    }
 }

@@ -9,6 +9,9 @@ pub mod embedded;
 pub mod error;
 pub mod keys;
 pub mod memory;
+mod records;
+pub mod tables;
+pub mod txn;
 
 use std::fmt;
 
@@ -18,6 +21,7 @@ pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::{CommitError, OpenError, StoreError};
 pub use futures_util::future::BoxFuture;
 pub use memory::MemoryStore;
+pub use txn::Txn;
 
 /// Most rows that one scan page may carry.
 pub const PAGE_ROWS_MAX: u16 = 1000;

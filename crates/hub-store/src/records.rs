@@ -1,0 +1,66 @@
+//! Row formats: domain values to bytes and back. The first byte is the format's number, the rest is JSON.
+//! A format that was ever released stays readable for ever: `fixtures/` holds rows of each, and a test reads them.
+//! Ids are not in the rows but in their keys. Errors never show what a row holds, since rows hold keys of devices.
+
+pub mod artifact;
+pub mod event;
+pub mod identity;
+pub mod meta;
+pub mod session;
+pub mod twin;
+
+#[cfg(test)]
+mod tests;
+
+use hub_domain::time::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::keys::RowKey;
+use crate::{Bytes, Key, StoreError};
+
+/// The bytes of `record` in the format with this number.
+fn encode(format: u8, record: &impl Serialize) -> Bytes {
+    let mut row = vec![format];
+    serde_json::to_writer(&mut row, record).expect("records have text keys and go to memory");
+    row.into()
+}
+
+/// Splits a row into the number of its format and its JSON.
+fn format_of<'a>(key: &Key, row: &'a [u8]) -> Result<(u8, &'a [u8]), StoreError> {
+    row.split_first()
+        .map(|(format, json)| (*format, json))
+        .ok_or_else(|| StoreError::corrupt(key, "it is empty"))
+}
+
+fn parse<T: DeserializeOwned>(key: &Key, json: &[u8]) -> Result<T, StoreError> {
+    // serde_json quotes the offending value in its message, which may be a secret: only the place is told.
+    serde_json::from_slice(json).map_err(|error| {
+        let problem =
+            format!("its content is not as expected at byte {} ({:?})", error.column(), error.classify());
+        StoreError::corrupt(key, problem)
+    })
+}
+
+fn unknown_format(key: &Key, found: u8, known: u8) -> StoreError {
+    let problem = format!(
+        "it has format {found}, this release knows formats up to {known}; if a newer release wrote it, start that release"
+    );
+    StoreError::corrupt(key, problem)
+}
+
+/// The row's key as its table's `pick` understands it.
+fn name<T>(key: &Key, pick: impl FnOnce(RowKey) -> Option<T>) -> Result<T, StoreError> {
+    RowKey::parse(key)
+        .and_then(pick)
+        .ok_or_else(|| StoreError::corrupt(key, "its key does not belong into this table"))
+}
+
+/// `None` from `parse` of a field's text is damage.
+fn field<T>(key: &Key, field: &str, parsed: Option<T>) -> Result<T, StoreError> {
+    parsed.ok_or_else(|| StoreError::corrupt(key, format!("its field {field} is not valid")))
+}
+
+fn time(ticks: i64) -> Timestamp {
+    Timestamp::from_ticks(ticks)
+}

@@ -1,0 +1,47 @@
+//! Registry entries of devices and modules. Ranges: `keys::devices`, `keys::modules`, `keys::modules_of`.
+
+use hub_domain::id::TwinId;
+use hub_domain::identity::Identity;
+
+use super::{TablePage, decode_row, page_of};
+use crate::keys::RowKey;
+use crate::records::identity::{decode, encode};
+use crate::txn::Txn;
+use crate::{Key, KeyRange, PageLen, Store, StoreError};
+
+fn key(id: &TwinId) -> Key {
+    RowKey::Identity(id.clone()).to_key()
+}
+
+/// The identity of `id`.
+pub async fn get(store: &dyn Store, id: &TwinId) -> Result<Option<Identity>, StoreError> {
+    let key = key(id);
+    decode_row(&key, store.get(&key).await?, decode)
+}
+
+/// A page of identities.
+pub async fn page(
+    store: &dyn Store,
+    range: KeyRange,
+    limit: PageLen,
+) -> Result<TablePage<Identity>, StoreError> {
+    page_of(store, range, limit, decode).await
+}
+
+impl Txn<'_> {
+    /// The identity of `id`, expected unchanged at commit.
+    pub async fn identity(&mut self, id: &TwinId) -> Result<Option<Identity>, StoreError> {
+        let key = key(id);
+        decode_row(&key, self.get(key.clone()).await?, decode)
+    }
+
+    /// Writes `identity`.
+    pub fn put_identity(&mut self, identity: &Identity) {
+        self.put(key(&identity.id), encode(identity));
+    }
+
+    /// Removes the identity of `id`.
+    pub fn delete_identity(&mut self, id: &TwinId) {
+        self.delete(key(id));
+    }
+}

@@ -1,0 +1,30 @@
+//! Single values of the hub itself, each a text under a name of `a-z` and `-`.
+
+use super::decode_row;
+use crate::keys::RowKey;
+use crate::records::meta::{decode, encode};
+use crate::txn::Txn;
+use crate::{Key, Store, StoreError};
+
+fn key(name: &str) -> Key {
+    RowKey::Meta(name.to_owned()).to_key()
+}
+
+/// The value with this name.
+pub async fn get(store: &dyn Store, name: &str) -> Result<Option<String>, StoreError> {
+    let key = key(name);
+    decode_row(&key, store.get(&key).await?, decode)
+}
+
+impl Txn<'_> {
+    /// The value with this name, expected unchanged at commit.
+    pub async fn meta(&mut self, name: &str) -> Result<Option<String>, StoreError> {
+        let key = key(name);
+        decode_row(&key, self.get(key.clone()).await?, decode)
+    }
+
+    /// Writes the value with this name.
+    pub fn put_meta(&mut self, name: &str, value: &str) {
+        self.put(key(name), encode(value));
+    }
+}

@@ -1,0 +1,47 @@
+//! Twins of devices and modules. Ranges: `keys::device_twins`, `keys::module_twins`.
+
+use hub_domain::id::TwinId;
+use hub_domain::twin::Twin;
+
+use super::{TablePage, decode_row, page_of};
+use crate::keys::RowKey;
+use crate::records::twin::{decode, encode};
+use crate::txn::Txn;
+use crate::{Key, KeyRange, PageLen, Store, StoreError};
+
+fn key(id: &TwinId) -> Key {
+    RowKey::Twin(id.clone()).to_key()
+}
+
+/// The twin of `id`.
+pub async fn get(store: &dyn Store, id: &TwinId) -> Result<Option<Twin>, StoreError> {
+    let key = key(id);
+    Ok(decode_row(&key, store.get(&key).await?, decode)?.map(|(_, twin)| twin))
+}
+
+/// A page of twins.
+pub async fn page(
+    store: &dyn Store,
+    range: KeyRange,
+    limit: PageLen,
+) -> Result<TablePage<(TwinId, Twin)>, StoreError> {
+    page_of(store, range, limit, decode).await
+}
+
+impl Txn<'_> {
+    /// The twin of `id`, expected unchanged at commit.
+    pub async fn twin(&mut self, id: &TwinId) -> Result<Option<Twin>, StoreError> {
+        let key = key(id);
+        Ok(decode_row(&key, self.get(key.clone()).await?, decode)?.map(|(_, twin)| twin))
+    }
+
+    /// Writes the twin of `id`.
+    pub fn put_twin(&mut self, id: &TwinId, twin: &Twin) {
+        self.put(key(id), encode(twin));
+    }
+
+    /// Removes the twin of `id`.
+    pub fn delete_twin(&mut self, id: &TwinId) {
+        self.delete(key(id));
+    }
+}
