@@ -75,6 +75,24 @@ const BANS: &[Ban] = &[
         reason: "every task has a kind: spawn it through `tasks.rs`",
     },
     Ban {
+        within: &["crates/hub-engine/"],
+        words: &["store.commit(", "store().commit("],
+        except: &["hub-engine/src/transact.rs"],
+        reason: "only a transaction commits, with what it read as its expectations",
+    },
+    Ban {
+        within: EVERYWHERE,
+        words: &["thread::sleep"],
+        except: &[],
+        reason: "wait for what you wait for, or for the clock",
+    },
+    Ban {
+        within: EVERYWHERE,
+        words: &["process::exit"],
+        except: &["fleetyard/src/signals.rs"],
+        reason: "return an exit code from main, so that everything is dropped in order",
+    },
+    Ban {
         within: EVERYWHERE,
         words: &["unbounded_channel", "mpsc::channel()", "unbounded()"],
         except: &[],
@@ -176,6 +194,9 @@ mod tests {
         check_words("crates/hub-engine/src/clock.rs", "let now = SystemTime::now();", 0);
         check_words("crates/hub-engine/src/a.rs", "tokio::spawn(x);", 1);
         check_words("crates/hub-engine/src/tasks.rs", "tokio::spawn(x);", 0);
+        check_words("crates/hub-engine/src/a.rs", "self.store.commit(batch); txn.commit();", 1);
+        check_words("crates/hub-engine/src/transact.rs", "self.store.commit(batch);", 0);
+        check_words("crates/fleetyard/src/a.rs", "std::process::exit(1); std::thread::sleep(x);", 2);
         check_words("crates/hub-mqtt/src/a.rs", "use hub_store::Store; use hub_rest::x;", 2);
         check_words("crates/hub-rest/src/a.rs", "use hub_mqtt::x;", 1);
         check_words("crates/hub-cli/src/a.rs", "use hub_engine::Hub;", 1);
