@@ -36,5 +36,8 @@ pub const QUERY_TEXT_CHARS_MAX: usize = 8192;
 /// recurses at most this deep, since chains (`a AND b AND c`, `1 + 2 + 3`) are flat lists.
 pub const QUERY_NESTING_LEVELS_MAX: usize = 64;
 
+/// Most columns in SELECT, and most paths in GROUP BY and in ORDER BY.
+pub const QUERY_COLUMNS_MAX: usize = 256;
+
 /// Most groups that one aggregation holds in memory.
 pub const QUERY_GROUPS_MAX: usize = 10_000;

@@ -1,0 +1,139 @@
+//! What of a row is shown, and in which order rows come. Must never depend on any other row: `aggregate` does that.
+
+use std::cmp::Reverse;
+
+use serde_json::{Map, Value};
+
+use super::ast::{Condition, ItemType, ItemValue, OrderBy, Query, Select, Source};
+use super::datum::{Datum, Row};
+
+impl Query {
+    /// What the query ranges over.
+    pub fn source(&self) -> Source {
+        self.condition.source
+    }
+
+    /// Which rows it is about.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// The kind of rows that it answers with.
+    pub fn item_type(&self) -> ItemType {
+        match (&self.select, self.source()) {
+            (Select::Items(_), _) => ItemType::Raw,
+            (Select::All, Source::DeviceJobs) => ItemType::DeviceJob,
+            (Select::All, Source::Devices | Source::DeviceModules) => ItemType::Twin,
+        }
+    }
+
+    /// The most rows of the whole answer, over all pages.
+    pub fn top(&self) -> Option<u64> {
+        self.top
+    }
+
+    /// Whether rows are counted or grouped, so that the answer comes from an [`Aggregation`](super::Aggregation).
+    pub fn is_aggregate(&self) -> bool {
+        let Select::Items(items) = &self.select else { return false };
+        !self.group_by.is_empty() || items.iter().any(|item| !matches!(item.value, ItemValue::Path(_)))
+    }
+
+    /// Whether there is an ORDER BY.
+    pub fn is_ordered(&self) -> bool {
+        !self.order_by.is_empty()
+    }
+
+    /// What the answer shows of `row`: all of it, or an object of the selected columns, where what the row does not
+    /// have is left out. Aggregates have no value in a single row and are left out too.
+    pub fn project(&self, row: &dyn Row) -> Value {
+        let Select::Items(items) = &self.select else { return row.document() };
+        let mut columns = Map::new();
+        for item in items {
+            if let ItemValue::Path(path) = &item.value
+                && let Some(value) = row.get(path).into_value()
+            {
+                columns.insert(item.output_key().to_owned(), value);
+            }
+        }
+        Value::Object(columns)
+    }
+
+    /// Where `row` stands in the ORDER BY of this query; equal for all rows when there is none. Callers break ties by
+    /// id, so that pages are stable.
+    pub fn sort_key(&self, row: &dyn Row) -> SortKey {
+        SortKey::new(self, |by| match by {
+            OrderBy::Path(path) => SortValue::from(row.get(path).unpacked()),
+            OrderBy::Column(_) => SortValue::Undefined,
+        })
+    }
+}
+
+/// The place of a row in an ORDER BY. Only keys of one query are comparable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SortKey(Vec<Directed>);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Directed {
+    Ascending(SortValue),
+    Descending(Reverse<SortValue>),
+}
+
+impl SortKey {
+    /// The key made of the `value` of everything that `query` orders by.
+    pub(super) fn new(query: &Query, value: impl Fn(&OrderBy) -> SortValue) -> Self {
+        let parts = query.order_by.iter().map(|key| match key.descending {
+            true => Directed::Descending(Reverse(value(&key.by))),
+            false => Directed::Ascending(value(&key.by)),
+        });
+        Self(parts.collect())
+    }
+}
+
+/// A value with a total order: absent, null, booleans, numbers, strings, and last arrays and objects by their text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SortValue {
+    Undefined,
+    Null,
+    Bool(bool),
+    Number(SortNumber),
+    Text(String),
+    Json(String),
+}
+
+impl From<Datum<'_>> for SortValue {
+    fn from(datum: Datum<'_>) -> Self {
+        match datum.unpacked() {
+            Datum::Undefined => SortValue::Undefined,
+            Datum::Null => SortValue::Null,
+            Datum::Bool(flag) => SortValue::Bool(flag),
+            Datum::Number(number) => SortValue::Number(SortNumber(number)),
+            Datum::Str(text) => SortValue::Text(text.into_owned()),
+            Datum::Json(value) => SortValue::Json(value.to_string()),
+        }
+    }
+}
+
+/// A finite number, in numeric order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SortNumber(f64);
+
+impl Ord for SortNumber {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // Adding zero turns the negative zero into the positive one, to which it is equal.
+        (self.0 + 0.0).total_cmp(&(other.0 + 0.0))
+    }
+}
+
+impl PartialOrd for SortNumber {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for SortNumber {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for SortNumber {}
