@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use serde_json::Value;
 
 use super::ast::{
-    Arithmetic, Comparison, Condition, Expr, Item, ItemValue, OrderBy, OrderKey, Query, Scope, Select,
+    Arithmetic, Comparison, Condition, Expr, Item, ItemValue, OrderBy, OrderKey, Query, Scope, Select, Source,
 };
 use super::lexer::{Keyword, begins_name, continues_name};
 use super::path::{Path, Root};
@@ -57,10 +57,11 @@ impl Display for Query {
 impl Display for Condition {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.scope {
-            Scope::Everything => f.write_str("*"),
+            Scope::Everything if self.source == Source::Devices => f.write_str("*"),
+            Scope::Everything => write!(f, "FROM {}", self.source),
             Scope::Nothing => Ok(()),
             Scope::Where(expr) => {
-                if self.source != super::Source::Devices {
+                if self.source != Source::Devices {
                     write!(f, "FROM {} WHERE ", self.source)?;
                 }
                 expression(f, expr, Binding::Or)

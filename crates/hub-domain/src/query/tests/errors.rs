@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::{Condition, Query};
+use serde_json::json;
+
+use super::super::{Condition, Document, QUERY_NESTING_LEVELS_MAX, Query};
 
 fn error(text: &str) -> String {
     Query::parse(text).expect_err(text).to_string()
@@ -133,4 +135,33 @@ fn the_text_limit_is_exact() {
     let text = format!("{start}{}'", "ä".repeat(8192 - start.len() - 1));
     assert!(Query::parse(&text).is_ok());
     assert!(Query::parse(&format!("{text} ")).is_err());
+}
+
+/// The deepest expression that is allowed needs little stack, in parsing and in everything that walks it.
+#[test]
+fn the_deepest_nesting_fits_a_small_stack() {
+    const STACK_BYTES: usize = 256 * 1024;
+    let deepest = |open: &str, close: &str| {
+        let levels = QUERY_NESTING_LEVELS_MAX;
+        format!("SELECT * FROM devices WHERE {}true{}", open.repeat(levels), close.repeat(levels))
+    };
+    let texts = [
+        deepest("(", ")"),
+        deepest("NOT ", ""),
+        deepest("-", ""),
+        deepest("ABS(", ")"),
+        deepest("true AND (false OR ", ")"),
+        deepest("1 + (2 * 3 + ", ")"),
+        deepest("tags.x = (", ")"),
+    ];
+    let walk = move || {
+        for text in texts {
+            let query = Query::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(Query::parse(&query.to_string()), Ok(query.clone()));
+            query.matches(&Document(&json!({"tags": {"x": true}})));
+            assert!(query.condition().paths().len() < 2);
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(walk).expect("a thread");
+    assert!(thread.join().is_ok());
 }

@@ -49,7 +49,10 @@ proptest! {
     fn conditions_print_and_parse_too(
         condition in prop_oneof![generate::condition(Source::Devices), generate::condition(Source::DeviceModules)]
     ) {
-        prop_assume!(!(condition.is_everything() && condition.source() == Source::DeviceModules));
+        // A bare condition for all modules cannot be written; a query without WHERE says it.
+        if condition.is_everything() && condition.source() == Source::DeviceModules {
+            return Ok(());
+        }
         let printed = condition.to_string();
         prop_assume!(printed.chars().count() <= QUERY_TEXT_CHARS_MAX);
         prop_assert_eq!(Condition::parse(&printed).map_err(|error| format!("{printed}: {error}")), Ok(condition));
