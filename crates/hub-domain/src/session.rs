@@ -1,5 +1,7 @@
 //! What a device or module has subscribed to. It outlives connections and restarts (D 1.6).
 
+use crate::time::Timestamp;
+
 /// A family of messages to a device; every topic filter that the protocol knows enables one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
@@ -74,6 +76,26 @@ impl Subscriptions {
     /// Whether nothing is enabled.
     pub fn is_empty(self) -> bool {
         self.enabled == 0
+    }
+}
+
+/// What is stored of a device's session: it survives connections and restarts of the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSession {
+    /// What it subscribed to; empty after a clean session.
+    pub subscriptions: Subscriptions,
+    /// When it attached or went last.
+    pub changed: Timestamp,
+    /// When it last sent something, as far as that was noted.
+    pub last_activity: Timestamp,
+    /// Which attachment is in force; `None` when the device is known to have gone.
+    pub attached: Option<u64>,
+}
+
+impl StoredSession {
+    /// Whether there is a session to come back to: one with subscriptions.
+    pub fn kept(&self) -> bool {
+        !self.subscriptions.is_empty()
     }
 }
 

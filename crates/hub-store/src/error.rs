@@ -77,6 +77,13 @@ pub enum CommitError {
     Unavailable(StoreError),
 }
 
+impl CommitError {
+    /// Whether the batch may have been written all the same: only reading it again would tell.
+    pub fn outcome_is_unknown(&self) -> bool {
+        matches!(self, CommitError::Unavailable(StoreError::Unavailable { .. }))
+    }
+}
+
 impl fmt::Display for CommitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

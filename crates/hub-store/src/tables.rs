@@ -9,13 +9,13 @@ pub mod meta;
 pub mod sessions;
 pub mod twins;
 
-use crate::{Key, KeyRange, PageLen, Row, Store, StoreError};
+use crate::{Commit, Key, KeyRange, PageLen, Row, Store, StoreError};
 
 /// One page of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TablePage<T> {
-    /// Its entries, in the order of their keys, all from one moment.
-    pub entries: Vec<T>,
+    /// Its entries with the versions of their rows, in the order of their keys, all from one moment.
+    pub entries: Vec<(T, Commit)>,
     /// What comes after it; `None` at the end.
     pub rest: Option<KeyRange>,
 }
@@ -33,6 +33,7 @@ async fn page_of<T>(
     decode: Decode<T>,
 ) -> Result<TablePage<T>, StoreError> {
     let page = store.scan(range.clone(), limit).await?;
-    let entries = page.rows.iter().map(|(key, row)| decode(key, &row.bytes)).collect::<Result<_, _>>()?;
+    let decoded = page.rows.iter().map(|(key, row)| Ok((decode(key, &row.bytes)?, row.version)));
+    let entries = decoded.collect::<Result<_, StoreError>>()?;
     Ok(TablePage { entries, rest: page.next.map(|next| range.from(next)) })
 }

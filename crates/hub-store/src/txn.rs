@@ -3,19 +3,20 @@
 //! It must never retry by itself: who lost against another writer must read and decide anew.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::{Batch, Bytes, Commit, CommitError, Expected, Key, Row, Store, StoreError};
 
 /// Reads, then writes, then `commit`, which applies all of it or nothing.
-pub struct Txn<'a> {
-    store: &'a dyn Store,
+pub struct Txn {
+    store: Arc<dyn Store>,
     read: BTreeMap<Key, Option<Commit>>,
     batch: Batch,
 }
 
-impl<'a> Txn<'a> {
+impl Txn {
     /// An attempt on `store` that has read and written nothing.
-    pub fn new(store: &'a dyn Store) -> Txn<'a> {
+    pub fn new(store: Arc<dyn Store>) -> Txn {
         Txn { store, read: BTreeMap::new(), batch: Batch::new() }
     }
 
@@ -26,6 +27,11 @@ impl<'a> Txn<'a> {
         // Read twice and changed in between: the first version stays expected, so the commit will conflict, as it must.
         self.read.entry(key).or_insert(row.as_ref().map(|row| row.version));
         Ok(row)
+    }
+
+    /// Expects the row at `key` to be of this version at commit, or absent, as the caller read it elsewhere.
+    pub fn expect(&mut self, key: Key, version: Option<Commit>) {
+        self.read.entry(key).or_insert(version);
     }
 
     /// Writes `value` at `key`.
@@ -67,15 +73,15 @@ mod tests {
         future.now_or_never().expect("memory does not wait")
     }
 
-    fn write(store: &MemoryStore, key: &'static str) -> Result<Commit, CommitError> {
-        let mut txn = Txn::new(store);
+    fn write(store: &Arc<dyn Store>, key: &'static str) -> Result<Commit, CommitError> {
+        let mut txn = Txn::new(store.clone());
         txn.put(Key::new(key), "x");
         now(txn.commit())
     }
 
     #[test]
     fn what_was_read_must_be_unchanged() {
-        let store = MemoryStore::new();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         write(&store, "there").expect("a first write");
         // What is read, what somebody else writes meanwhile, whether that is a conflict.
         for (read, written, conflicts) in [
@@ -84,7 +90,7 @@ mod tests {
             ("there", "other", false),
             ("there-not", "other", false),
         ] {
-            let mut txn = Txn::new(&store);
+            let mut txn = Txn::new(store.clone());
             now(txn.get(Key::new(read))).expect("a read");
             txn.put(Key::new("result"), "x");
             write(&store, written).expect("somebody else's write");
@@ -99,8 +105,8 @@ mod tests {
 
     #[test]
     fn a_row_that_changes_between_two_reads_is_a_conflict() {
-        let store = MemoryStore::new();
-        let mut txn = Txn::new(&store);
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let mut txn = Txn::new(store.clone());
         assert_eq!(now(txn.get(Key::new("a"))).expect("a read"), None);
         write(&store, "a").expect("somebody else's write");
         assert!(now(txn.get(Key::new("a"))).expect("a read").is_some());

@@ -6,6 +6,7 @@
 mod document;
 mod metadata;
 mod properties;
+mod row;
 
 use std::fmt;
 use std::sync::Arc;

@@ -27,7 +27,7 @@ pub async fn page(
     page_of(store, range, limit, decode).await
 }
 
-impl Txn<'_> {
+impl Txn {
     /// The artifact with this digest, expected unchanged at commit.
     pub async fn artifact(&mut self, digest: &Digest) -> Result<Option<Artifact>, StoreError> {
         let key = key(digest);

@@ -18,7 +18,7 @@ pub async fn page(
     page_of(store, range, limit, decode).await
 }
 
-impl Txn<'_> {
+impl Txn {
     /// Adds `event` to the log; its position is the commit's number and how many were added before it.
     pub fn append_event(&mut self, event: &Event) {
         self.append(encode(event));

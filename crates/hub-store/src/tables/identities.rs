@@ -7,7 +7,7 @@ use super::{TablePage, decode_row, page_of};
 use crate::keys::RowKey;
 use crate::records::identity::{decode, encode};
 use crate::txn::Txn;
-use crate::{Key, KeyRange, PageLen, Store, StoreError};
+use crate::{Commit, Key, KeyRange, PageLen, Store, StoreError};
 
 fn key(id: &TwinId) -> Key {
     RowKey::Identity(id.clone()).to_key()
@@ -28,11 +28,16 @@ pub async fn page(
     page_of(store, range, limit, decode).await
 }
 
-impl Txn<'_> {
+impl Txn {
     /// The identity of `id`, expected unchanged at commit.
     pub async fn identity(&mut self, id: &TwinId) -> Result<Option<Identity>, StoreError> {
         let key = key(id);
         decode_row(&key, self.get(key.clone()).await?, decode)
+    }
+
+    /// Expects the identity of `id` unchanged at commit since this version, or still absent.
+    pub fn expect_identity(&mut self, id: &TwinId, version: Option<Commit>) {
+        self.expect(key(id), version);
     }
 
     /// Writes `identity`.

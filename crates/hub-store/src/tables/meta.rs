@@ -16,7 +16,7 @@ pub async fn get(store: &dyn Store, name: &str) -> Result<Option<String>, StoreE
     decode_row(&key, store.get(&key).await?, decode)
 }
 
-impl Txn<'_> {
+impl Txn {
     /// The value with this name, expected unchanged at commit.
     pub async fn meta(&mut self, name: &str) -> Result<Option<String>, StoreError> {
         let key = key(name);

@@ -28,7 +28,7 @@ pub async fn page(
     page_of(store, range, limit, decode).await
 }
 
-impl Txn<'_> {
+impl Txn {
     /// The session of `id`, expected unchanged at commit.
     pub async fn session(&mut self, id: &TwinId) -> Result<Option<StoredSession>, StoreError> {
         let key = key(id);

@@ -7,7 +7,7 @@ use super::{TablePage, decode_row, page_of};
 use crate::keys::RowKey;
 use crate::records::twin::{decode, encode};
 use crate::txn::Txn;
-use crate::{Key, KeyRange, PageLen, Store, StoreError};
+use crate::{Commit, Key, KeyRange, PageLen, Store, StoreError};
 
 fn key(id: &TwinId) -> Key {
     RowKey::Twin(id.clone()).to_key()
@@ -28,11 +28,16 @@ pub async fn page(
     page_of(store, range, limit, decode).await
 }
 
-impl Txn<'_> {
+impl Txn {
     /// The twin of `id`, expected unchanged at commit.
     pub async fn twin(&mut self, id: &TwinId) -> Result<Option<Twin>, StoreError> {
         let key = key(id);
         Ok(decode_row(&key, self.get(key.clone()).await?, decode)?.map(|(_, twin)| twin))
+    }
+
+    /// Expects the twin of `id` unchanged at commit since this version.
+    pub fn expect_twin(&mut self, id: &TwinId, version: Commit) {
+        self.expect(key(id), Some(version));
     }
 
     /// Writes the twin of `id`.

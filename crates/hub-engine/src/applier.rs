@@ -1,0 +1,87 @@
+//! Makes commits visible, in the order of their numbers: first in the index, then to the sessions they concern.
+//!
+//! Every successful commit passes here exactly once, even one that changes nothing anybody sees.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hub_domain::id::TwinId;
+use hub_domain::json::Object;
+use hub_domain::link::{CloseReason, Downlink};
+use hub_index::{Change, Index};
+use tokio::sync::{oneshot, watch};
+
+use crate::sessions::Sessions;
+
+/// What a commit changes for those who look.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// For the index.
+    pub(crate) changes: Vec<Change>,
+    /// Devices to tell of their new desired properties.
+    pub(crate) desired: Vec<(TwinId, Arc<Object>, u64)>,
+    /// Sessions to end.
+    pub(crate) ended: Vec<(TwinId, CloseReason)>,
+}
+
+/// See the module.
+pub(crate) struct Applier {
+    index: Arc<Index>,
+    sessions: Arc<Sessions>,
+    newest: watch::Sender<u64>,
+    queue: Mutex<Queue>,
+}
+
+struct Queue {
+    next: u64,
+    waiting: BTreeMap<u64, (Effects, oneshot::Sender<()>)>,
+}
+
+impl Applier {
+    /// `last` is the number of the last commit that the index holds already.
+    pub(crate) fn new(index: Arc<Index>, sessions: Arc<Sessions>, last: u64) -> Self {
+        let queue = Mutex::new(Queue { next: last + 1, waiting: BTreeMap::new() });
+        Self { index, sessions, newest: watch::Sender::new(last), queue }
+    }
+
+    /// Returns once commit `number` and all before it are visible.
+    pub(crate) async fn apply(&self, number: u64, effects: Effects) {
+        let (done, wait) = oneshot::channel();
+        self.enqueue(number, effects, done);
+        // The sender is used by whichever commit closes the gap; it is never dropped unused.
+        let _ = wait.await;
+    }
+
+    fn enqueue(&self, number: u64, effects: Effects, done: oneshot::Sender<()>) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.waiting.insert(number, (effects, done));
+        while let Some((number, (effects, done))) = queue
+            .waiting
+            .first_key_value()
+            .is_some_and(|(n, _)| *n == queue.next)
+            .then(|| queue.waiting.pop_first())
+            .flatten()
+        {
+            queue.next = number + 1;
+            // Held meanwhile on purpose: it is what keeps the order. Everything below is short and takes no lock back.
+            self.show(number, effects);
+            let _ = done.send(());
+        }
+        self.newest.send_replace(queue.next - 1);
+    }
+
+    fn show(&self, number: u64, effects: Effects) {
+        self.index.apply(number, &effects.changes);
+        for (id, patch, version) in effects.desired {
+            self.sessions.tell_desired(&id, Downlink::DesiredChanged { patch, version });
+        }
+        for (id, reason) in effects.ended {
+            self.sessions.end(&id, reason);
+        }
+    }
+
+    /// The number of the newest visible commit, and a way to wait for a later one.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+}

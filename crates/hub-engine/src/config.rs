@@ -1,0 +1,43 @@
+//! Settings of the engine; the binary fills them in.
+
+use std::time::Duration;
+
+/// How the hub behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names under which clients know the hub; tokens must name one of them. The first is the hub's own.
+    pub hostnames: Vec<String>,
+    /// How long events are kept.
+    pub event_retention: Duration,
+    /// How many commits back events are kept at most; bounds the log whatever the rate.
+    pub event_commits_max: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostnames: vec!["localhost".into()],
+            event_retention: Duration::from_secs(24 * 3600),
+            event_commits_max: 1_000_000,
+        }
+    }
+}
+
+/// Downlinks that wait for one connection; a device that lets more pile up is cut off.
+pub const SESSION_QUEUE_MAX: usize = 64;
+/// Method calls that wait for one device's answer.
+pub const METHOD_CALLS_PER_DEVICE_MAX: usize = 32;
+/// Method calls that wait on the whole hub, for an answer or for a device to come.
+pub const METHOD_CALLS_MAX: usize = 100_000;
+/// How much sooner than asked the hub answers that a device did not: some callers hang up at the very moment (S 5).
+pub const METHOD_ANSWER_MARGIN: Duration = Duration::from_millis(20);
+/// How often a command looks again when somebody else changed the same thing meanwhile.
+pub const COMMIT_ATTEMPTS_MAX: usize = 64;
+/// Entries that a query looks at before it lets other tasks run.
+pub const QUERY_CHUNK_ENTRIES: usize = 256;
+/// Rows of the event log that one read looks at.
+pub const EVENT_SCAN_ROWS_MAX: usize = 1000;
+/// How often old events are removed.
+pub const EVENT_PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+/// Longest life of a link to an artifact.
+pub const GRANT_LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -1,0 +1,60 @@
+//! The only place that spawns: every task has a kind, and all of them end with the hub.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What a task is for; also its label in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskKind {
+    /// Accepts connections.
+    Listener,
+    /// Serves one connection.
+    Connection,
+    /// Carries one commit through, whoever still waits for it.
+    Commit,
+    /// Writes down that a device went.
+    Detach,
+    /// Looks again and again whether something is to be done.
+    Reconciler,
+}
+
+/// Spawns tasks and knows when all of them have ended.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// Nothing runs yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts `future`. It should end soon after [`Tasks::stopping`] resolves.
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn spawn<F>(&self, kind: TaskKind, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tracing::trace!(?kind, "task starts");
+        tokio::spawn(self.tracker.track_future(future))
+    }
+
+    /// Cancelled when the hub stops. Listeners and connections watch it, or a child of it.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Tells all tasks to stop and waits for them, at most `grace`. Says whether all ended.
+    pub async fn stop(&self, grace: Duration) -> bool {
+        self.stop.cancel();
+        self.tracker.close();
+        tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
+    }
+}

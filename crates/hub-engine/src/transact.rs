@@ -1,0 +1,153 @@
+//! One command, one batch: load, decide, put, commit. If somebody else changed the same thing meanwhile, look again.
+//!
+//! Identities and twins are read from the index, which holds them as the newest commit left them; their versions
+//! become the batch's expectations. Nothing is sent or shown to anybody before the commit is durable.
+
+use std::sync::Arc;
+
+use hub_domain::event::Event;
+use hub_domain::id::TwinId;
+use hub_domain::identity::Identity;
+use hub_domain::json::Object;
+use hub_domain::link::CloseReason;
+use hub_domain::session::StoredSession;
+use hub_domain::time::Timestamp;
+use hub_domain::twin::Twin;
+use hub_index::{Change, Entry};
+use hub_store::txn::Txn as StoreTxn;
+use hub_store::{Commit, CommitError};
+
+use crate::applier::Effects;
+use crate::config::COMMIT_ATTEMPTS_MAX;
+use crate::error::{Error, Result};
+use crate::tasks::TaskKind;
+use crate::{Hub, error};
+
+/// One try at a command's batch.
+pub(crate) struct Txn<'h> {
+    hub: &'h Hub,
+    now: Timestamp,
+    rows: StoreTxn,
+    effects: Effects,
+}
+
+impl Hub {
+    /// Bounded tries, each with a clean transaction. A command that runs out of them answers [`Error::Contended`].
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = Txn<'_>> {
+        (0..COMMIT_ATTEMPTS_MAX).map(|_| Txn {
+            hub: self,
+            now: self.clock.now(),
+            rows: StoreTxn::new(self.store.clone()),
+            effects: Effects::default(),
+        })
+    }
+}
+
+impl Txn<'_> {
+    /// The one present of this try.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Direct access to rows that have no command of their own here.
+    pub(crate) fn rows(&mut self) -> &mut StoreTxn {
+        &mut self.rows
+    }
+
+    /// The entry of `id` as it is now. The commit fails if its identity changes before.
+    pub(crate) fn identity_entry(&mut self, id: &TwinId) -> Result<Arc<Entry>> {
+        let entry = self.hub.index.get(id).ok_or_else(|| error::not_found(id))?;
+        self.rows.expect_identity(id, Some(Commit(entry.identity_version)));
+        Ok(entry)
+    }
+
+    /// The entry of `id` as it is now. The commit fails if its twin changes before.
+    pub(crate) fn twin_entry(&mut self, id: &TwinId) -> Result<Arc<Entry>> {
+        let entry = self.hub.index.get(id).ok_or_else(|| error::not_found(id))?;
+        self.rows.expect_twin(id, Commit(entry.twin_version));
+        Ok(entry)
+    }
+
+    /// Makes the commit fail if `id` exists.
+    pub(crate) fn expect_absent(&mut self, id: &TwinId) {
+        self.rows.expect_identity(id, None);
+    }
+
+    /// Writes an identity.
+    pub(crate) fn put_identity(&mut self, identity: Identity) -> Arc<Identity> {
+        self.rows.put_identity(&identity);
+        let identity = Arc::new(identity);
+        self.effects.changes.push(Change::Identity(identity.clone()));
+        identity
+    }
+
+    /// Writes a twin.
+    pub(crate) fn put_twin(&mut self, id: &TwinId, twin: Twin) -> Arc<Twin> {
+        self.rows.put_twin(id, &twin);
+        let twin = Arc::new(twin);
+        self.effects.changes.push(Change::Twin(id.clone(), twin.clone()));
+        twin
+    }
+
+    /// Takes away an identity with everything that is its own.
+    pub(crate) fn delete(&mut self, id: &TwinId) {
+        self.rows.delete_identity(id);
+        self.rows.delete_twin(id);
+        self.rows.delete_session(id);
+        self.effects.changes.push(Change::Deleted(id.clone()));
+        self.end_session(id, CloseReason::Deleted);
+    }
+
+    /// The stored session of `id`; the commit fails if it changes before.
+    pub(crate) async fn session(&mut self, id: &TwinId) -> Result<Option<StoredSession>> {
+        Ok(self.rows.session(id).await?)
+    }
+
+    /// Writes a session.
+    pub(crate) fn put_session(&mut self, id: &TwinId, session: &StoredSession) {
+        self.rows.put_session(id, session);
+    }
+
+    /// Notes a fact that becomes true with this commit.
+    pub(crate) fn event(&mut self, event: &Event) {
+        self.rows.append_event(event);
+    }
+
+    /// After the commit, tells the device that its desired properties changed.
+    pub(crate) fn tell_desired(&mut self, id: &TwinId, patch: Arc<Object>, version: u64) {
+        self.effects.desired.push((id.clone(), patch, version));
+    }
+
+    /// After the commit, ends the session of `id`, if there is one.
+    pub(crate) fn end_session(&mut self, id: &TwinId, reason: CloseReason) {
+        self.effects.ended.push((id.clone(), reason));
+    }
+
+    /// Makes it durable, then visible. `false`: somebody else was first, look again.
+    ///
+    /// The commit runs in a task of its own, so that a caller who goes away cannot leave a commit half shown.
+    pub(crate) async fn commit(self) -> Result<bool> {
+        let Txn { hub, rows, effects, .. } = self;
+        let (applier, failed) = (hub.applier.clone(), hub.failed.clone());
+        if let Some(reason) = failed.get() {
+            return Err(Error::Unavailable(reason.clone()));
+        }
+        let done = hub.tasks.spawn(TaskKind::Commit, async move {
+            match rows.commit().await {
+                Ok(commit) => {
+                    applier.apply(commit.0, effects).await;
+                    Ok(true)
+                }
+                Err(CommitError::Conflict { .. }) => Ok(false),
+                Err(error) => {
+                    if error.outcome_is_unknown() {
+                        tracing::error!(%error, "a commit failed and nobody knows whether it is on disk; the hub takes no more writes");
+                        let _ = failed.set("the store failed; restart the hub to learn what was written".into());
+                    }
+                    Err(Error::from(error))
+                }
+            }
+        });
+        done.await.unwrap_or_else(|error| Err(Error::Internal(format!("a commit ended early: {error}"))))
+    }
+}

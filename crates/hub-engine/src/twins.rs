@@ -1,0 +1,198 @@
+//! Twins: a back end reads and writes tags and desired properties, a device reads its sections and reports.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hub_domain::event::{Event, EventKind};
+use hub_domain::id::TwinId;
+use hub_domain::identity::Identity;
+use hub_domain::rights::Rights;
+use hub_domain::twin::{
+    Connection, Properties, Twin, TwinChange, TwinDocument, TwinError, TwinPatch, TwinUpdate, WriteMode,
+};
+use hub_domain::version::Precondition;
+use hub_index::Entry;
+use serde_json::{Map, Value, json};
+
+use crate::Hub;
+use crate::access::Principal;
+use crate::error::{self, Error, Result};
+use crate::transact::Txn;
+
+/// A twin with its owner, as it was at one moment.
+#[derive(Clone, Debug)]
+pub struct TwinView {
+    /// The registry's entry.
+    pub identity: Arc<Identity>,
+    /// The twin.
+    pub twin: Arc<Twin>,
+    /// The live side.
+    pub connection: Connection,
+}
+
+impl TwinView {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            identity: entry.identity.clone(),
+            twin: entry.twin.clone(),
+            connection: entry.live.connection(),
+        }
+    }
+
+    /// The document that back ends see.
+    pub fn document(&self) -> TwinDocument<'_> {
+        TwinDocument { identity: &self.identity, twin: &self.twin, connection: self.connection }
+    }
+}
+
+impl From<TwinError> for Error {
+    fn from(error: TwinError) -> Self {
+        match error {
+            TwinError::TooLarge { .. } => Error::Invalid(error.to_string()),
+            TwinError::Precondition => Error::PreconditionFailed,
+        }
+    }
+}
+
+impl Hub {
+    /// Reads a twin: a back end any, a device its own.
+    pub fn twin_get(&self, who: &Principal, id: &TwinId) -> Result<TwinView> {
+        if who.must_act_as(id).is_err() {
+            who.must(Rights::SERVICE_CONNECT)?;
+        }
+        self.require_device(id)?;
+        self.index.get(id).map(|entry| TwinView::of(&entry)).ok_or_else(|| error::not_found(id))
+    }
+
+    /// Merges into or replaces tags and desired properties; the device is told what changed of the latter.
+    pub async fn twin_update(
+        &self,
+        who: &Principal,
+        id: &TwinId,
+        update: &TwinUpdate,
+        mode: WriteMode,
+        precondition: &Precondition,
+    ) -> Result<TwinView> {
+        who.must(Rights::SERVICE_CONNECT)?;
+        self.require_device(id)?;
+        self.write_twin(id, update, mode, precondition).await
+    }
+
+    pub(crate) async fn write_twin(
+        &self,
+        id: &TwinId,
+        update: &TwinUpdate,
+        mode: WriteMode,
+        precondition: &Precondition,
+    ) -> Result<TwinView> {
+        for mut txn in self.attempts() {
+            let (entry, twin) = self.put_twin_update(&mut txn, id, update, mode, precondition)?;
+            if txn.commit().await? {
+                return Ok(TwinView { twin, ..TwinView::of(&entry) });
+            }
+        }
+        Err(Error::Contended(id.clone()))
+    }
+
+    pub(crate) fn put_twin_update(
+        &self,
+        txn: &mut Txn<'_>,
+        id: &TwinId,
+        update: &TwinUpdate,
+        mode: WriteMode,
+        precondition: &Precondition,
+    ) -> Result<(Arc<Entry>, Arc<Twin>)> {
+        let entry = txn.twin_entry(id)?;
+        let (twin, change) = entry.twin.update(update, mode, precondition, txn.now())?;
+        if let Some(patch) = &change.desired {
+            txn.tell_desired(id, patch.clone(), twin.desired.version);
+        }
+        twin_event(txn, id, &twin, &change);
+        Ok((entry, txn.put_twin(id, twin)))
+    }
+
+    /// Merges a device's patch into its reported section; returns the section's new version.
+    pub async fn twin_patch_reported(
+        &self,
+        who: &Principal,
+        id: &TwinId,
+        patch: &TwinPatch,
+        if_version: Option<u64>,
+    ) -> Result<u64> {
+        who.must_act_as(id)?;
+        for mut txn in self.attempts() {
+            let entry = txn.twin_entry(id)?;
+            let (twin, change) = entry.twin.patch_reported(patch, if_version, txn.now())?;
+            twin_event(&mut txn, id, &twin, &change);
+            let version = twin.reported.version;
+            txn.put_twin(id, twin);
+            if txn.commit().await? {
+                self.counters.reported_patches.fetch_add(1, Ordering::Relaxed);
+                return Ok(version);
+            }
+        }
+        Err(Error::Contended(id.clone()))
+    }
+
+    /// Notes the DTDL model that a device announced when it connected.
+    pub async fn twin_announce_model(&self, who: &Principal, id: &TwinId, model_id: &str) -> Result<()> {
+        who.must_act_as(id)?;
+        for mut txn in self.attempts() {
+            let entry = txn.twin_entry(id)?;
+            if entry.twin.model_id.as_deref() == Some(model_id) {
+                return Ok(());
+            }
+            txn.put_twin(id, Twin { model_id: Some(model_id.into()), ..Twin::clone(&entry.twin) });
+            if txn.commit().await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Contended(id.clone()))
+    }
+}
+
+/// Writes the event of S 10.4: for a merge what changed with its stamps, for a replacement the whole twin.
+fn twin_event(txn: &mut Txn<'_>, id: &TwinId, twin: &Twin, change: &TwinChange) {
+    let replaced = change.mode == WriteMode::Replace;
+    let body = if replaced { replaced_body(id, twin) } else { merged_body(twin, change) };
+    let event = Event { time: txn.now(), id: id.clone(), kind: EventKind::Twin { replaced, body } };
+    txn.event(&event);
+}
+
+fn merged_body(twin: &Twin, change: &TwinChange) -> Value {
+    let section = |properties: &Properties, patch: &Map<String, Value>| {
+        let mut object = patch.clone();
+        object.insert("$metadata".into(), Value::Object(properties.metadata.part(patch).to_json()));
+        object.insert("$version".into(), properties.version.into());
+        Value::Object(object)
+    };
+    let mut properties = Map::new();
+    if let Some(patch) = &change.desired {
+        properties.insert("desired".into(), section(&twin.desired, patch));
+    }
+    if let Some(patch) = &change.reported {
+        properties.insert("reported".into(), section(&twin.reported, patch));
+    }
+    let mut body = json!({ "version": twin.version() });
+    if let Some(tags) = &change.tags {
+        body["tags"] = Value::Object(Map::clone(tags));
+    }
+    if !properties.is_empty() {
+        body["properties"] = Value::Object(properties);
+    }
+    body
+}
+
+fn replaced_body(id: &TwinId, twin: &Twin) -> Value {
+    let mut body = json!({
+        "deviceId": id.device.as_str(),
+        "etag": twin.etag().as_str(),
+        "version": twin.version(),
+        "tags": twin.tags,
+        "properties": { "desired": twin.desired.to_service_json(), "reported": twin.reported.to_service_json() },
+    });
+    if let Some(module) = &id.module {
+        body["moduleId"] = Value::from(module.as_str());
+    }
+    body
+}
