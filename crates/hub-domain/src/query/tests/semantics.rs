@@ -224,7 +224,23 @@ fn aggregates() {
         "SELECT TOP 2 tags.s AS status, COUNT() AS n FROM devices GROUP BY tags.s ORDER BY n DESC, status DESC",
         json!([{"status": "a", "n": 2}, {"status": "b", "n": 1}]),
     );
+    // A column is found by its path before its alias.
+    check(
+        "SELECT TOP 1 tags.s AS deviceId, deviceId AS s, COUNT() FROM devices GROUP BY tags.s, deviceId \
+         ORDER BY deviceId DESC",
+        json!([{"s": "5", "count": 1}]),
+    );
     check("SELECT tags.s FROM devices WHERE false GROUP BY tags.s", json!([]));
+}
+
+#[test]
+fn equal_numbers_are_one_group() {
+    let query = query("SELECT tags.x, COUNT() FROM devices GROUP BY tags.x");
+    let mut aggregation = Aggregation::new(&query);
+    for number in [json!(0), json!(-0.0), json!(0.0), json!(1), json!(1.0)] {
+        aggregation.add(&Document(&json!({"tags": {"x": number}}))).expect("few groups");
+    }
+    assert_eq!(aggregation.finish(), [json!({"x": 0, "count": 3}), json!({"x": 1, "count": 2})]);
 }
 
 #[test]
