@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::process;
 
 const MINUTES_DEFAULT: u64 = 10;
+/// One input that takes longer than this is a finding.
+const INPUT_SECONDS_MAX: &str = "-timeout=10";
 
 /// Runs the targets that the arguments name.
 pub fn run(arguments: &[&str]) -> Result<bool> {
@@ -22,7 +24,17 @@ pub fn run(arguments: &[&str]) -> Result<bool> {
     let time = format!("-max_total_time={}", wanted.minutes * 60);
     let mut all_passed = true;
     for target in wanted.targets(&known)? {
-        all_passed &= process::show(&["cargo", "fuzz", "run", "--sanitizer", "none", target, "--", &time])?;
+        all_passed &= process::show(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--sanitizer",
+            "none",
+            target,
+            "--",
+            &time,
+            INPUT_SECONDS_MAX,
+        ])?;
     }
     Ok(all_passed)
 }
