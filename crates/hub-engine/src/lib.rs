@@ -78,6 +78,3 @@ impl Hub {
         self.config.hostnames.first().map_or("localhost", String::as_str)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,13 +4,14 @@
 //! tasks run after every chunk, and holds no lock while it evaluates.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Memory;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use hmac::Mac;
-use hub_domain::id::TwinId;
+use hub_domain::id::{DeviceId, TwinId};
 use hub_domain::limits::{QUERY_PAGE_ROWS_DEFAULT, QUERY_PAGE_ROWS_MAX};
 use hub_domain::query::{Aggregation, ItemType, Query, Source as From};
 use hub_domain::rights::Rights;
@@ -171,7 +172,7 @@ enum WholeRow {
     Entry(Arc<Entry>),
 }
 
-/// Walks over the entries that match, chunk by chunk.
+/// Walks over the entries that match, chunk by chunk; a query that can only match known ids looks at those alone.
 struct Scan<'q> {
     hub: &'q Hub,
     query: &'q Query,
@@ -187,7 +188,22 @@ impl<'q> Scan<'q> {
             From::DeviceModules => Some(Source::Modules),
             From::DeviceJobs => None,
         };
-        Self { hub, query, source, last: after, chunk: Vec::new().into_iter() }
+        let mut scan = Self { hub, query, source, last: after, chunk: Vec::new().into_iter() };
+        if let (Some(source), Some(ids)) = (source, query.device_ids()) {
+            scan.chunk = scan.entries_of(source, &ids).into_iter();
+            scan.source = None;
+        }
+        scan
+    }
+
+    /// The entries of these devices, or of their modules, after the place where the page begins.
+    fn entries_of(&self, source: Source, ids: &BTreeSet<&str>) -> Vec<Arc<Entry>> {
+        let devices = ids.iter().filter_map(|id| DeviceId::parse(id).ok());
+        let entries = devices.flat_map(|device| match source {
+            Source::Devices => Vec::from_iter(self.hub.index.get(&TwinId::device(device))),
+            Source::Modules => self.hub.index.modules_of(&device),
+        });
+        entries.filter(|entry| self.last.as_ref().is_none_or(|last| entry.id() > last)).collect()
     }
 
     async fn next(&mut self) -> Option<Arc<Entry>> {

@@ -1,1 +1,0 @@
-//! Commands against the memory store.
