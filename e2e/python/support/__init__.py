@@ -1,0 +1,1 @@
+"""What the Python suite shares: the hub under test, raw REST and MQTT, certificates, devices."""
