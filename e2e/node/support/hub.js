@@ -84,7 +84,15 @@ class Hub {
 
   /** Asks the program for a connection string, as an operator would. */
   connectionString(policy = 'iothubowner') {
-    return execFileSync(this.binary, ['connection-string', '--data', this.data, '--policy', policy], { encoding: 'utf8' }).trim();
+    return this.ask('--policy', policy);
+  }
+
+  deviceConnectionString(deviceId) {
+    return this.ask('--device', deviceId);
+  }
+
+  ask(...choice) {
+    return execFileSync(this.binary, ['connection-string', '--data', this.data, ...choice], { encoding: 'utf8' }).trim();
   }
 }
 
