@@ -103,7 +103,7 @@ impl Hub {
             if query.is_aggregate() { self.aggregated(query).await? } else { self.ordered(query).await };
         let begin = usize::try_from(place.given).unwrap_or(usize::MAX).min(all.len());
         let end = begin.saturating_add(rows_max).min(all.len());
-        let next = (end < all.len()).then(|| Place { given: end as u64, last: None });
+        let next = (end < all.len()).then_some(Place { given: end as u64, last: None });
         let rows = all[begin..end].iter().map(|row| match row {
             WholeRow::Group(value) => value.clone(),
             WholeRow::Entry(entry) => query.project(&entry.document()),
