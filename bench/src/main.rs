@@ -1,0 +1,86 @@
+//! Benchmarks: each starts the real hub in a process of its own, drives it over real sockets, and prints rows of one table.
+//!
+//! Never part of the product, and never a test: nothing here fails because a machine is slow.
+
+mod client;
+mod fleet;
+mod hub;
+mod log;
+mod measure;
+mod runs;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+use measure::Report;
+
+/// Measures the hub on this machine and prints a table.
+#[derive(Parser, Debug)]
+struct Args {
+    /// Which benchmark: start, idle, connections, patches, methods, reads; all of them if none is named.
+    names: Vec<String>,
+    /// The hub's binary; by default the one of the release profile.
+    #[arg(long, env = "FLEETYARD_BIN", default_value = "target/release/fleetyard")]
+    binary: PathBuf,
+    /// Devices registered for the start benchmark.
+    #[arg(long, default_value_t = 100_000)]
+    registered: usize,
+    /// Devices connected for the memory benchmark.
+    #[arg(long, default_value_t = 5_000)]
+    connected: usize,
+    /// Devices that report at the same time.
+    #[arg(long, default_value_t = 256)]
+    reporters: usize,
+    /// Seconds that each rate is measured.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Rounds of the start benchmark and of the two that are compared with the raw log.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+const NAMES: [&str; 5] = ["start", "connections", "patches", "methods", "reads"];
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let names: Vec<&str> = match args.names.as_slice() {
+        [] => NAMES.to_vec(),
+        names => names.iter().map(String::as_str).collect(),
+    };
+    if !args.binary.exists() {
+        bail!("{} is not there: build it with 'cargo build --release -p fleetyard'", args.binary.display());
+    }
+    raise_file_limit();
+    let mut report = Report::default();
+    for name in names {
+        eprintln!("running {name} …");
+        let run = match name {
+            "start" => runs::start(&args, &mut report).await,
+            "connections" => runs::connections(&args, &mut report).await,
+            "patches" => runs::patches(&args, &mut report).await,
+            "methods" => runs::methods(&args, &mut report).await,
+            "reads" => runs::reads(&args, &mut report).await,
+            other => bail!("there is no benchmark '{other}'; known are {}", NAMES.join(", ")),
+        };
+        run.with_context(|| format!("benchmark {name}"))?;
+    }
+    println!("{}", measure::machine());
+    println!("{report}");
+    Ok(())
+}
+
+/// Thousands of sockets need thousands of file descriptors; the hub inherits the limit.
+#[allow(unsafe_code, reason = "the C library is the only way to the limit")]
+fn raise_file_limit() {
+    // SAFETY: both calls get a pointer to a valid, initialised struct that lives across them.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
