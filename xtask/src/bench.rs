@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the figures. Only passes on to the bench program, on a release build.
+//! `cargo xtask bench`: the figures. Only passes on to the bench program, with a release build of the hub beside it.
 
 use anyhow::Result;
 
@@ -6,6 +6,9 @@ use crate::process;
 
 /// Builds and runs the bench program with these arguments.
 pub fn run(arguments: &[&str]) -> Result<bool> {
+    if !process::show(&["cargo", "build", "--release", "--locked", "-p", "fleetyard"])? {
+        return Ok(false);
+    }
     let mut words = vec!["cargo", "run", "--release", "--locked", "-p", "fleetyard-bench", "--"];
     words.extend(arguments);
     process::show(&words)

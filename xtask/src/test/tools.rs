@@ -1,5 +1,5 @@
 //! Installs what the tests need beside Rust, where it is missing: nextest, and for the SDK suites
-//! Python with virtual environments and Node. Never touches what is there already.
+//! Python with virtual environments, Node and openssl. Never touches what is there already.
 
 use anyhow::{Result, bail};
 
@@ -31,7 +31,7 @@ pub fn ensure_nextest() -> Result<()> {
     Ok(())
 }
 
-/// Makes Python with `venv`, and Node with `npm`, available through the system's packages.
+/// Makes Python with `venv`, Node with `npm`, and openssl available through the system's packages.
 pub fn ensure_sdk_runtimes() -> Result<()> {
     let mut missing = Vec::new();
     if !process::succeeds(&["python3", "-c", "import venv, ensurepip"]) {
@@ -46,6 +46,9 @@ pub fn ensure_sdk_runtimes() -> Result<()> {
     }
     if !process::succeeds(&["npm", "--version"]) {
         missing.push("npm");
+    }
+    if !process::succeeds(&["openssl", "version"]) {
+        missing.push("openssl");
     }
     if missing.is_empty() { Ok(()) } else { install_packages(&missing) }
 }
