@@ -138,12 +138,6 @@ test('the status of a method is the device\'s, and a response needs no payload',
   }
 });
 
-test('a method without a handler is answered by the SDK', async () => {
-  const device = await fleet.device();
-  echo(await fleet.connect(device));
-  assert.equal((await fleet.call(device, 'dance', 1, { connect: 5 })).status, 501);
-});
-
 test('modules have twins, methods and telemetry of their own', async () => {
   const device = await fleet.device();
   const module = await fleet.module(device);

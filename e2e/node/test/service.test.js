@@ -164,6 +164,7 @@ test('each error class of a method call', async () => {
   };
   const client = await fleet.connect(silent);
   client.onDeviceMethod('sleep', () => {}); // never answers
+  echo(client, 'awake');
   await until(async () => call(silent.id, 'awake', 5, 5).then(() => true, () => false), 'the subscription');
   const goes = await fleet.connect(leaving, { retry: false });
   const called = new Promise((resolve) => { goes.onDeviceMethod('leave', resolve); });
@@ -172,6 +173,8 @@ test('each error class of a method call', async () => {
     assert.rejects(call('nobody'), status(404001)),
     // The SDK's own timeout is exactly connect + response: a hub that is late shows as a socket error instead.
     fails('GatewayTimeoutError', call(silent.id, 'sleep')),
+    // A method that the application has no handler for: this SDK lets it pass in silence.
+    fails('GatewayTimeoutError', call(silent.id, 'unknown')),
     assert.rejects(call(offline.id, 'x', 5, 2), status(404103)),
     fails('ArgumentError', call(silent.id, 'sleep', 4)),
     fails('ArgumentError', call(silent.id, 'sleep', 301)),

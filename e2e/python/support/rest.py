@@ -1,8 +1,12 @@
 """Raw REST, for what the service SDK cannot say or hides: header forms, error bodies, the event stream."""
 
+import http.client
 import json
+import socket
+import ssl
 import threading
 import time
+from urllib.parse import urlencode
 
 import requests
 
@@ -64,38 +68,36 @@ class EventStream:
     def __init__(self, rest, device=None, sources="telemetry,twin,lifecycle,connection", after=None, last_event_id=None):
         self.events = []
         self._arrived = threading.Condition()
-        parameters = {"source": sources}
-        if device:
-            parameters["device"] = device
-        if after:
-            parameters["after"] = after
+        asked = {"source": sources, "device": device, "after": after}
+        query = urlencode({name: value for name, value in asked.items() if value})
         headers = {"Authorization": sas.policy_token(rest.connection_string), "Accept": "text/event-stream"}
         if last_event_id:
             headers["Last-Event-ID"] = last_event_id
-        self._answer = requests.get(
-            f"https://{HOST}/api/events", params=parameters, headers=headers, stream=True,
-            verify=str(rest.hub.ca_path), timeout=60,
-        )
-        assert self._answer.status_code == 200, f"{self._answer.status_code}: {self._answer.text}"
+        context = ssl.create_default_context(cafile=str(rest.hub.ca_path))
+        connection = http.client.HTTPSConnection(HOST, context=context, timeout=60)
+        connection.request("GET", f"/api/events?{query}", headers=headers)
+        self._socket = connection.sock
+        self._answer = connection.getresponse()
+        assert self._answer.status == 200, f"{self._answer.status}: {self._answer.read()}"
         assert self._answer.headers["Content-Type"].startswith("text/event-stream"), self._answer.headers
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
         fields = {}
         try:
-            for line in self._answer.iter_lines(chunk_size=1, decode_unicode=False):
-                text = line.decode("utf-8")
+            for line in self._answer:
+                text = line.decode("utf-8").rstrip("\r\n")
                 if text:
                     name, _, value = text.partition(":")
-                    fields[name] = fields[name] + "\n" + value.removeprefix(" ") if name in fields else value.removeprefix(" ")
+                    fields.setdefault(name, []).append(value.removeprefix(" "))
                     continue
                 if "data" in fields:
-                    event = {"position": fields.get("id"), "source": fields.get("event"), "data": json.loads(fields["data"])}
+                    event = {"position": "".join(fields.get("id", [])), "data": json.loads("\n".join(fields["data"]))}
                     with self._arrived:
                         self.events.append(event)
                         self._arrived.notify_all()
                 fields = {}
-        except (requests.RequestException, AttributeError, ValueError, OSError):
+        except (http.client.HTTPException, OSError, ValueError):
             pass  # closed by us, or by a hub that went
 
     def wait(self, matches, seconds=15):
@@ -110,11 +112,11 @@ class EventStream:
                 assert left > 0, f"no such event within {seconds} s; seen: {json.dumps(self.events)[:4000]}"
                 self._arrived.wait(left)
 
-    def close(self):
-        self._answer.close()
-
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.close()
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # the reader is in the middle of a read
+        except OSError:
+            pass
