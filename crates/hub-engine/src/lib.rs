@@ -77,4 +77,9 @@ impl Hub {
     pub fn hostname(&self) -> &str {
         self.config.hostnames.first().map_or("localhost", String::as_str)
     }
+
+    /// The present, by the hub's own clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
 }
