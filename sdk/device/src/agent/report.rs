@@ -1,0 +1,105 @@
+//! What the agent reports: one document for each pattern, always the same shape, small enough to be queried.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::{Agent, Failure, Machine, Pending, Step};
+use crate::Error;
+
+/// Seconds since 1970; a number, so that queries can compare it.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+pub(super) fn error(failure: &Failure, step: Option<Step>) -> Value {
+    json!({ "code": failure.code, "message": failure.message, "step": step.map(Step::as_str) })
+}
+
+impl<M: Machine> Agent<M> {
+    pub(super) async fn report(&self, patch: Value) -> Result<(), Error> {
+        self.client.report(&patch).await.map(drop)
+    }
+
+    /// Reports a pattern's state, with its error or without.
+    pub(super) async fn report_state(
+        &self,
+        pattern: &str,
+        state: &str,
+        failure: Option<&Failure>,
+    ) -> Result<(), Error> {
+        let error = failure.map(|failure| error(failure, None));
+        self.report(json!({ pattern: { "state": state, "error": error, "updatedAt": now() } })).await
+    }
+
+    /// What a device says of itself whenever it comes up, and how what was pending has ended.
+    pub(super) async fn announce(&self) -> Result<(), Error> {
+        let machine = &self.machine;
+        let mut patch = json!({
+            "device": { "bootId": machine.boot_id(), "bootedAt": now() },
+            "firmware": { "version": machine.firmware_version(), "slot": machine.slot() },
+        });
+        match machine.pending() {
+            None => return self.report(patch).await,
+            Some(Pending::Reboot { boot_id_before }) => patch["reboot"] = self.came_back(&boot_id_before),
+            Some(Pending::FactoryReset { boot_id_before }) => {
+                patch["factoryReset"] = self.came_back(&boot_id_before)
+            }
+            Some(Pending::Firmware { version, version_before, boot_id_before }) => {
+                let update = self.conclude(&version, &version_before, &boot_id_before).await?;
+                patch["firmware"]["update"] = update;
+            }
+        }
+        self.report(patch).await?;
+        if let Err(failure) = machine.store_pending(None) {
+            tracing::warn!(%failure, "could not forget what was pending");
+        }
+        Ok(())
+    }
+
+    fn came_back(&self, boot_id_before: &str) -> Value {
+        let boot_id = self.machine.boot_id();
+        let state = if boot_id == boot_id_before { "failed" } else { "done" };
+        let failure = Failure::new("notRebooted", "the device came back with the same boot id");
+        let failed = (state == "failed").then(|| error(&failure, None));
+        json!({ "state": state, "bootIdBefore": boot_id_before, "bootIdAfter": boot_id, "error": failed, "updatedAt": now() })
+    }
+
+    /// An update is done only when the new version runs after the reboot; the old one means that it was reverted.
+    async fn conclude(&self, version: &str, before: &str, boot_id_before: &str) -> Result<Value, Error> {
+        let machine = &self.machine;
+        let running = machine.firmware_version();
+        let (state, failure) = if machine.boot_id() == boot_id_before {
+            ("failed", Some(Failure::new("notRebooted", "the device came back with the same boot id")))
+        } else if running != version {
+            let message = format!("version {running} runs after the reboot instead of {version}");
+            (
+                if running == before { "reverted" } else { "failed" },
+                Some(Failure::new("wrongVersion", message)),
+            )
+        } else {
+            self.report_step(Step::Confirming, 95).await?;
+            let confirmed = match machine.before(Step::Confirming).await {
+                Ok(()) => machine.confirm().await,
+                refused => refused,
+            };
+            match confirmed {
+                Ok(()) => ("succeeded", None),
+                Err(failure) => ("failed", Some(failure)),
+            }
+        };
+        let step = if state == "failed" && running == version { Step::Confirming } else { Step::Rebooting };
+        Ok(json!({
+            "state": state,
+            "progress": if state == "succeeded" { 100 } else { 95 },
+            "error": failure.as_ref().map(|failure| error(failure, Some(step))),
+            "updatedAt": now(),
+        }))
+    }
+
+    /// Reports a step of an update.
+    pub(super) async fn report_step(&self, step: Step, progress: u64) -> Result<(), Error> {
+        let update = json!({ "state": step.as_str(), "progress": progress, "updatedAt": now() });
+        self.report(json!({ "firmware": { "update": update } })).await
+    }
+}
