@@ -1,4 +1,4 @@
-"""The quick start for Python works as it is printed."""
+"""The quick start for Python works as it is printed, and that for Rust prints the example that is compiled."""
 
 import os
 import subprocess
@@ -44,3 +44,9 @@ def test_python_quickstart(hub, tmp_path):
     finally:
         device.kill()
         device.wait()
+
+
+def test_rust_quickstart():
+    text = (REPOSITORY / "docs/quickstart-rust.md").read_text()
+    printed = text.split("```rust\n")[1].split("```")[0]
+    assert printed == (REPOSITORY / "sdk/device/examples/quickstart.rs").read_text()

@@ -67,8 +67,9 @@ def test_module_telemetry_is_the_modules(fleet, rest):
     with EventStream(rest, device=device.id, sources="telemetry") as stream:
         client.send_message("from a module")
         client.send_message_to_output("to an output", "out1")
-        event = stream.wait(lambda data: data["systemProperties"].get("output-name") is None)["data"]
+        event = stream.wait(lambda data: data["systemProperties"].get("iothub-outputname") == "out1")["data"]
         assert (event["deviceId"], event["moduleId"]) == (device.id, "camera")
+        assert len(stream.events) == 2
 
 
 def test_filters_and_resume(fleet, rest, registry):
