@@ -21,9 +21,9 @@ def test_devices_return_without_subscribing_again(hub, fleet, rest, how):
     for number, client in enumerate(clients):
         client.patch_twin_reported_properties({"before": number})
     with EventStream(rest, device=device.id, sources="telemetry") as stream:
-        clients[0].send_message("first")
+        clients[0].send_message('"first"')
         position = stream.wait(lambda data: True)["position"]
-    clients[0].send_message("second")
+    clients[0].send_message('"second"')
     registry = IoTHubRegistryManager.from_connection_string(hub.connection_string())
     registry.update_twin(offline.id, Twin(tags={"acknowledged": how}))
     before = {each.id: registry.get_twin(each.id) for each in (device, over_websocket, offline)}
@@ -52,7 +52,7 @@ def test_devices_return_without_subscribing_again(hub, fleet, rest, how):
     for number, client in enumerate(clients):
         client.patch_twin_reported_properties({"after": number})
     with EventStream(rest, device=device.id, sources="telemetry", after=position) as stream:
-        assert "second" in str(stream.wait(lambda data: True)["data"])
+        assert stream.wait(lambda data: True)["data"]["body"] == "second"
 
 
 def test_desired_while_the_hub_was_away_from_the_device(hub, fleet):
