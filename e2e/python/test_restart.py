@@ -5,6 +5,7 @@ hub kept the subscriptions.
 """
 
 import pytest
+from azure.iot.device import Message
 from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 
@@ -21,9 +22,9 @@ def test_devices_return_without_subscribing_again(hub, fleet, rest, how):
     for number, client in enumerate(clients):
         client.patch_twin_reported_properties({"before": number})
     with EventStream(rest, device=device.id, sources="telemetry") as stream:
-        clients[0].send_message('"first"')
+        clients[0].send_message(Message('"first"', content_type="application/json"))
         position = stream.wait(lambda data: True)["position"]
-    clients[0].send_message('"second"')
+    clients[0].send_message(Message('"second"', content_type="application/json"))
     registry = IoTHubRegistryManager.from_connection_string(hub.connection_string())
     registry.update_twin(offline.id, Twin(tags={"acknowledged": how}))
     before = {each.id: registry.get_twin(each.id) for each in (device, over_websocket, offline)}

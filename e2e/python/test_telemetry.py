@@ -12,8 +12,13 @@ from support.rest import EventStream
 CORRELATION = "c/1 é"
 
 
+def words(text):
+    """A JSON message of one string."""
+    return Message(json.dumps(text), content_type="application/json")
+
+
 def wanted(text):
-    """Matches the telemetry event whose body holds `text`."""
+    """Matches the event that holds `text`."""
     return lambda data: text in json.dumps(data, ensure_ascii=False)
 
 
@@ -78,13 +83,13 @@ def test_filters_and_resume(fleet, rest, registry):
     device, other = fleet.device(), fleet.device()
     client, foreign = fleet.connect(device), fleet.connect(other)
     with EventStream(rest, device=device.id, sources="telemetry,twin") as stream:
-        foreign.send_message('"not for this stream"')
-        client.send_message('"one"')
+        foreign.send_message(words("not for this stream"))
+        client.send_message(words("one"))
         first = stream.wait(wanted("one"))
         client.patch_twin_reported_properties({"x": 1})
         stream.wait(lambda data: data["source"] == "twin" and data["operation"] == "updateTwin")
         assert "not for this stream" not in json.dumps(stream.events)
-    client.send_message('"two, while nobody listens"')
+    client.send_message(words("two, while nobody listens"))
     for resume in ({"after": first["position"]}, {"last_event_id": first["position"]}):
         with EventStream(rest, device=device.id, sources="telemetry", **resume) as stream:
             event = stream.wait(lambda data: True)
