@@ -1,0 +1,51 @@
+//! What the hub says of itself.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The hub in numbers.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Of the software.
+    pub version: String,
+    /// The hub's own name.
+    pub hostname: String,
+    /// When the process began.
+    pub started_at: String,
+    /// Now, by the hub's clock.
+    pub now: String,
+    /// Whether it takes writes.
+    pub ready: bool,
+    /// Registered devices.
+    pub devices: u64,
+    /// Those that may use the hub.
+    pub devices_enabled: u64,
+    /// Registered modules.
+    pub modules: u64,
+    /// Attached devices and modules.
+    pub connected: u64,
+    /// The number of the newest commit.
+    pub commits: u64,
+    /// Where the event stream ends.
+    pub events_end: String,
+    /// The store's size on disk.
+    pub store_bytes: u64,
+    /// Messages taken from devices since the start.
+    pub telemetry_messages: u64,
+    /// Reported patches taken from devices since the start.
+    pub reported_patches: u64,
+    /// Method calls since the start.
+    pub method_calls: u64,
+    /// Method answers that came too late, since the start.
+    pub method_answers_ignored: u64,
+    /// Pages of queries answered since the start.
+    pub queries: u64,
+}
+
+/// Whether the hub works.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct Health {
+    /// `healthy`, or `unhealthy` with HTTP status 503.
+    pub status: String,
+}
