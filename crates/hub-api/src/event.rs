@@ -26,7 +26,7 @@ pub struct Event {
     /// `updateTwin`, `replaceTwin`, `createDeviceIdentity`, `deleteDeviceIdentity`, `deviceConnected` or
     /// `deviceDisconnected`; not with telemetry.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub op_type: Option<String>,
+    pub operation: Option<String>,
     /// Telemetry: what the device and the hub say of the message, such as `content-type`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system_properties: Option<BTreeMap<String, String>>,
