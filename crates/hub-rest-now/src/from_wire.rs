@@ -1,0 +1,171 @@
+//! Requests to domain values: pure, one direction.
+
+use axum::http::HeaderMap;
+use axum::http::header::IF_MATCH;
+use hub_api::bulk::ImportItem;
+use hub_api::identity::{Authentication, IdentityWrite};
+use hub_api::method::MethodRequest;
+use hub_api::twin::{TwinPropertiesWrite, TwinWrite};
+use hub_domain::id::{DeviceId, IdError, TwinId};
+use hub_domain::identity::{AuthenticationSpec, IdentitySpec, Status};
+use hub_domain::method::MethodCall;
+use hub_domain::twin::{TwinPatch, TwinUpdate};
+use hub_domain::version::Precondition;
+use hub_engine::bulk::{self, BulkAction};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::status::ApiError;
+
+impl From<IdError> for ApiError {
+    fn from(error: IdError) -> Self {
+        ApiError::invalid(error.to_string())
+    }
+}
+
+/// A JSON body; an empty one is an empty object.
+pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        ApiError::bad(400_006, "IotHubFormatError", format!("the body is not as expected: {error}"))
+    })
+}
+
+/// The ids of a path.
+pub fn twin_id(device: &str, module: Option<&str>) -> Result<TwinId, ApiError> {
+    Ok(TwinId::parse(device, module)?)
+}
+
+/// The id of a device's path.
+pub fn device_id(device: &str) -> Result<DeviceId, ApiError> {
+    Ok(DeviceId::parse(device)?)
+}
+
+/// The `If-Match` header.
+pub fn precondition(headers: &HeaderMap) -> Precondition {
+    Precondition::parse(headers.get(IF_MATCH).and_then(|value| value.to_str().ok()))
+}
+
+/// The id in a body must be that of the path, if it is given.
+pub fn same_id(what: &str, path: &str, body: Option<&str>) -> Result<(), ApiError> {
+    match body.filter(|body| *body != path) {
+        Some(body) => {
+            Err(ApiError::invalid(format!("{what} '{body}' in the body is not '{path}' of the path")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn status(text: Option<&str>) -> Result<Option<Status>, ApiError> {
+    let parse = |text: &str| {
+        let known = Status::parse(&text.to_ascii_lowercase());
+        known.ok_or_else(|| {
+            ApiError::invalid(format!("status '{text}' is not known; expected enabled or disabled"))
+        })
+    };
+    text.map(parse).transpose()
+}
+
+fn authentication(given: Option<Authentication>) -> AuthenticationSpec {
+    let given = given.unwrap_or_default();
+    let (keys, prints) = (given.symmetric_key.unwrap_or_default(), given.x509_thumbprint.unwrap_or_default());
+    AuthenticationSpec {
+        kind: given.r#type,
+        primary_key: keys.primary_key,
+        secondary_key: keys.secondary_key,
+        primary_thumbprint: prints.primary_thumbprint,
+        secondary_thumbprint: prints.secondary_thumbprint,
+    }
+}
+
+/// A device's body as what the caller wants.
+pub fn device(body: IdentityWrite) -> Result<IdentitySpec, ApiError> {
+    Ok(IdentitySpec {
+        status: status(body.status.as_deref())?,
+        status_reason: body.status_reason,
+        authentication: authentication(body.authentication),
+        managed_by: None,
+        edge: body.capabilities.unwrap_or_default().iot_edge,
+        device_scope: body.device_scope,
+        parent_scopes: body.parent_scopes.unwrap_or_default(),
+    })
+}
+
+/// A module's body as what the caller wants.
+pub fn module(body: IdentityWrite) -> IdentitySpec {
+    IdentitySpec {
+        authentication: authentication(body.authentication),
+        managed_by: body.managed_by,
+        ..IdentitySpec::default()
+    }
+}
+
+fn patch(what: &str, value: Value) -> Result<TwinPatch, ApiError> {
+    TwinPatch::from_value(value).map_err(|error| ApiError::invalid(format!("{what}: {error}")))
+}
+
+/// A twin write; sections that are missing or null stay as they are.
+pub fn twin_update(body: TwinWrite) -> Result<TwinUpdate, ApiError> {
+    let given = |value: Option<Value>| value.filter(|value| !value.is_null());
+    let desired = given(body.properties.unwrap_or_default().desired);
+    Ok(TwinUpdate {
+        tags: given(body.tags).map(|tags| patch("tags", tags)).transpose()?,
+        desired: desired.map(|desired| patch("properties.desired", desired)).transpose()?,
+    })
+}
+
+/// A method's request.
+pub fn method(body: MethodRequest) -> Result<MethodCall, ApiError> {
+    let name =
+        body.method_name.ok_or_else(|| ApiError::bad(400_005, "ArgumentNull", "methodName is missing"))?;
+    // What is below zero is out of range like what is too large.
+    let seconds = |given: Option<i64>| given.map(|seconds| u64::try_from(seconds).unwrap_or(u64::MAX));
+    let (response, connect) =
+        (seconds(body.response_timeout_in_seconds), seconds(body.connect_timeout_in_seconds));
+    let payload = body.payload.map(|payload| payload.get().to_string());
+    MethodCall::new(&name, payload, response, connect).map_err(|error| ApiError::invalid(error.to_string()))
+}
+
+/// One item of a bulk request (S 2.5, 3).
+pub fn bulk_item(item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
+    let id = twin_id(&item.id, item.module_id.as_deref().filter(|module| !module.is_empty()))?;
+    let mode = item.import_mode.clone().unwrap_or_else(|| "createOrUpdate".into());
+    let with_etag = mode.ends_with("IfMatchETag");
+    let demand = |etag: &Option<String>| match etag.as_deref().filter(|_| with_etag) {
+        Some(etag) => Precondition::parse(Some(etag)),
+        None => Precondition::Exists,
+    };
+    let (precondition, twin_demand) = (demand(&item.etag), demand(&item.twin_etag));
+    // A twin's etag in a device mode is compared whenever it is given (S 3).
+    let twin_precondition = match item.twin_etag.as_deref() {
+        Some(etag) if !mode.starts_with("create") || with_etag => Precondition::parse(Some(etag)),
+        _ => Precondition::Exists,
+    };
+    let properties =
+        TwinPropertiesWrite { desired: item.properties.and_then(|properties| properties.desired) };
+    let twin = twin_update(TwinWrite { tags: item.tags, properties: Some(properties) })?;
+    let spec = || -> Result<IdentitySpec, ApiError> {
+        Ok(IdentitySpec {
+            status: status(item.status.as_deref())?,
+            status_reason: item.status_reason.clone(),
+            authentication: authentication(item.authentication.clone()),
+            managed_by: item.managed_by.clone(),
+            edge: item.capabilities.clone().unwrap_or_default().iot_edge,
+            device_scope: item.device_scope.clone(),
+            parent_scopes: item.parent_scopes.clone().unwrap_or_default(),
+        })
+    };
+    let action = match mode.to_ascii_lowercase().as_str() {
+        "create" => BulkAction::Create { spec: spec()?, twin },
+        "update" | "updateifmatchetag" => {
+            BulkAction::Update { spec: spec()?, twin, precondition, twin_precondition }
+        }
+        "createorupdate" | "createorupdateifmatchetag" => {
+            BulkAction::CreateOrUpdate { spec: spec()?, twin, precondition, twin_precondition }
+        }
+        "delete" | "deleteifmatchetag" => BulkAction::Delete { precondition },
+        "updatetwin" | "updatetwinifmatchetag" => BulkAction::UpdateTwin { twin, precondition: twin_demand },
+        _ => return Err(ApiError::invalid(format!("importMode '{mode}' is not known"))),
+    };
+    Ok(bulk::BulkItem { id, action })
+}

@@ -1,0 +1,139 @@
+//! Domain values to answers: pure, one direction.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hub_api::event::Event as EventBody;
+use hub_api::identity::{Authentication, Capabilities, Device, Module, SymmetricKey, X509Thumbprint};
+use hub_domain::event::{Event, EventKind};
+use hub_domain::identity::{Authentication as Proof, SymmetricKeys};
+use hub_domain::message::Message;
+use hub_engine::registry::IdentityView;
+use hub_engine::status::HubStatus;
+
+/// Both keys as text.
+pub fn keys(keys: &SymmetricKeys) -> SymmetricKey {
+    SymmetricKey {
+        primary_key: Some(keys.primary.to_base64()),
+        secondary_key: Some(keys.secondary.to_base64()),
+    }
+}
+
+fn authentication(proof: &Proof) -> Authentication {
+    let (primary, secondary) = match proof {
+        Proof::SelfSigned { primary, secondary } => (primary.as_ref(), secondary.as_ref()),
+        _ => (None, None),
+    };
+    Authentication {
+        symmetric_key: Some(proof.keys().map(keys).unwrap_or_default()),
+        x509_thumbprint: Some(X509Thumbprint {
+            primary_thumbprint: primary.map(|print| print.as_str().into()),
+            secondary_thumbprint: secondary.map(|print| print.as_str().into()),
+        }),
+        r#type: Some(proof.kind().into()),
+    }
+}
+
+/// A device's registry entry.
+pub fn device(view: &IdentityView) -> Device {
+    let (identity, connection) = (&view.identity, &view.connection);
+    Device {
+        device_id: identity.id.device.to_string(),
+        generation_id: identity.generation.clone(),
+        etag: identity.etag().to_string(),
+        connection_state: connection.state().into(),
+        status: identity.status.as_str().into(),
+        status_reason: identity.status_reason.clone(),
+        connection_state_updated_time: connection.changed.to_string(),
+        status_updated_time: identity.status_updated.to_string(),
+        last_activity_time: connection.last_activity.to_string(),
+        cloud_to_device_message_count: 0,
+        authentication: authentication(&identity.authentication),
+        capabilities: Capabilities { iot_edge: identity.edge },
+        device_scope: identity.device_scope.clone(),
+        parent_scopes: identity.parent_scopes.clone(),
+    }
+}
+
+/// A module's registry entry.
+pub fn module(view: &IdentityView) -> Module {
+    let (identity, connection) = (&view.identity, &view.connection);
+    Module {
+        module_id: identity.id.module.as_ref().map(ToString::to_string).unwrap_or_default(),
+        managed_by: identity.managed_by.clone(),
+        device_id: identity.id.device.to_string(),
+        generation_id: identity.generation.clone(),
+        etag: identity.etag().to_string(),
+        connection_state: connection.state().into(),
+        connection_state_updated_time: connection.changed.to_string(),
+        last_activity_time: connection.last_activity.to_string(),
+        cloud_to_device_message_count: 0,
+        authentication: authentication(&identity.authentication),
+    }
+}
+
+/// One event.
+pub fn event(event: Event) -> EventBody {
+    let mut body = EventBody {
+        source: event.kind.source().as_str().into(),
+        time: event.time.to_string(),
+        device_id: event.id.device.to_string(),
+        module_id: event.id.module.as_ref().map(ToString::to_string),
+        operation: event.kind.operation().map(String::from),
+        system_properties: None,
+        properties: None,
+        body: None,
+        body_base64: None,
+    };
+    match event.kind {
+        EventKind::Telemetry(message) => telemetry(&mut body, message),
+        EventKind::Twin { body: change, .. } | EventKind::Lifecycle { body: change, .. } => {
+            body.body = Some(change)
+        }
+        EventKind::Connection { .. } => {}
+    }
+    body
+}
+
+fn telemetry(event: &mut EventBody, message: Message) {
+    let is_json =
+        message.system_property("content-type").is_some_and(|kind| kind.starts_with("application/json"));
+    match serde_json::from_slice(&message.body) {
+        Ok(body) if is_json => event.body = Some(body),
+        _ => event.body_base64 = Some(BASE64.encode(&message.body)),
+    }
+    event.system_properties = Some(message.system.into_iter().collect());
+    event.properties = Some(message.properties.into_iter().collect());
+}
+
+/// The hub's numbers.
+pub fn status(status: HubStatus, ready: bool) -> hub_api::status::Status {
+    hub_api::status::Status {
+        ready,
+        version: status.version.into(),
+        hostname: status.hostname,
+        started_at: status.started.to_string(),
+        now: status.now.to_string(),
+        devices: status.devices,
+        devices_enabled: status.devices_enabled,
+        modules: status.modules,
+        connected: status.connected,
+        commits: status.commits,
+        events_end: status.events_end.to_string(),
+        store_bytes: status.store_bytes,
+        telemetry_messages: status.telemetry_messages,
+        reported_patches: status.reported_patches,
+        method_calls: status.method_calls,
+        method_answers_ignored: status.method_answers_ignored,
+        queries: status.queries,
+    }
+}
+
+/// An artifact.
+pub fn artifact(artifact: &hub_domain::artifact::Artifact) -> hub_api::artifact::Artifact {
+    hub_api::artifact::Artifact {
+        sha256: artifact.digest.to_string(),
+        name: artifact.name.clone(),
+        bytes: artifact.bytes,
+        added_at: artifact.added.to_string(),
+    }
+}
