@@ -126,11 +126,12 @@ fn explain_bind_error(listen: &Listen, error: &io::Error) -> String {
 }
 
 fn make_private_folder(folder: &Path) -> Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot make the data folder {}: choose another with --data, or make it for this user", folder.display()))
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| {
+        format!(
+            "cannot make the data folder {}: choose another with --data, or make it for this user",
+            folder.display()
+        )
+    })
 }
 
 /// Says on standard output where everything is; `ready` comes last, for whoever waits for it.
@@ -181,7 +182,10 @@ async fn shut_down(hub: &Hub, signals: &mut Signals, grace: Duration) {
     if ended {
         tracing::info!("ended");
     } else {
-        tracing::warn!(seconds = grace.as_secs(), "not everything ended in time and was abandoned; nothing acknowledged is lost");
+        tracing::warn!(
+            seconds = grace.as_secs(),
+            "not everything ended in time and was abandoned; nothing acknowledged is lost"
+        );
     }
 }
 

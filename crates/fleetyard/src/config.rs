@@ -91,7 +91,9 @@ impl Settings {
             ("", "") => CertificateSource::Own,
             ("", _) => return wrong(values, "tls.key", "tls.certificate beside it, or neither"),
             (_, "") => return wrong(values, "tls.certificate", "tls.key beside it, or neither"),
-            (certificate, key) => CertificateSource::Files { certificate: certificate.into(), key: key.into() },
+            (certificate, key) => {
+                CertificateSource::Files { certificate: certificate.into(), key: key.into() }
+            }
         };
         let listen = |key: &'static str| -> Result<Listen> {
             let address = parse(values, key, "an address with a port, such as 0.0.0.0:443 or [::]:443")?;

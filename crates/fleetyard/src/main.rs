@@ -4,6 +4,7 @@
 mod compose;
 mod config;
 mod connection_string;
+mod demo;
 mod endpoints;
 mod signals;
 mod tls;
@@ -29,6 +30,8 @@ struct Arguments {
 enum Command {
     /// Run the hub.
     Serve(ServeFlags),
+    /// Play the five patterns of device management with simulated devices on a hub of its own.
+    Demo(demo::Options),
     /// Show settings.
     Config {
         #[command(subcommand)]
@@ -50,6 +53,8 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    #[command(flatten)]
+    Operate(hub_cli::Command),
 }
 
 #[derive(Subcommand)]
@@ -108,13 +113,20 @@ impl ServeFlags {
             ("tls.key", self.tls_key),
             ("log.filter", self.log),
         ];
-        Sources::of_process(self.config, flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+        Sources::of_process(
+            self.config,
+            flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect(),
+        )
     }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse().command).await {
+    let command = match Arguments::parse().command {
+        Command::Operate(command) => return command.run(connection_string::local_target).await,
+        command => command,
+    };
+    match run(command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -130,6 +142,7 @@ async fn run(command: Command) -> Result<()> {
             start_log(&settings.log_filter)?;
             compose::serve(settings).await
         }
+        Command::Demo(options) => demo::run(options).await,
         Command::Config { command: ConfigCommand::Show { flags, json } } => {
             print_settings(&config::shown(&flags.sources())?, json);
             Ok(())
@@ -143,6 +156,7 @@ async fn run(command: Command) -> Result<()> {
             println!("{text}");
             Ok(())
         }
+        Command::Operate(_) => unreachable!("operating commands are run before"),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "fleetyard", &mut std::io::stdout());
             Ok(())
@@ -151,14 +165,17 @@ async fn run(command: Command) -> Result<()> {
 }
 
 fn start_log(filter: &str) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).with_context(|| format!("log.filter = '{filter}'"))?;
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(filter).with_context(|| format!("log.filter = '{filter}'"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.try_init().map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
 }
 
 fn print_settings(shown: &[(String, String, String)], json: bool) {
     if json {
-        let rows = shown.iter().map(|(key, value, origin)| serde_json::json!({"key": key, "value": value, "origin": origin}));
+        let rows = shown
+            .iter()
+            .map(|(key, value, origin)| serde_json::json!({"key": key, "value": value, "origin": origin}));
         println!("{}", serde_json::Value::from_iter(rows));
         return;
     }

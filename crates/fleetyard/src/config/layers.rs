@@ -61,7 +61,9 @@ impl Sources {
     /// The process's own environment, and the file that it or `file` names.
     pub fn of_process(file: Option<PathBuf>, flags: Vec<(&'static str, String)>) -> Sources {
         let environment: Vec<_> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            })
             .filter(|(name, _)| name.starts_with(PREFIX))
             .collect();
         let named = |(name, value): &(String, String)| {

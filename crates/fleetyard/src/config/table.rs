@@ -23,8 +23,13 @@ pub struct Setting {
 }
 
 /// Variables with our prefix that are not settings: they choose the file, or belong to commands and test suites.
-pub const OTHER_VARIABLES: [&str; 4] =
-    ["FLEETYARD_CONFIG", "FLEETYARD_CONNECTION_STRING", "FLEETYARD_CA", "FLEETYARD_BIN"];
+pub const OTHER_VARIABLES: [&str; 5] = [
+    "FLEETYARD_CONFIG",
+    "FLEETYARD_CONNECTION_STRING",
+    "FLEETYARD_CA",
+    "FLEETYARD_BIN",
+    "FLEETYARD_CRASH_ROUNDS",
+];
 /// Variables of the test suites begin so.
 pub const SUITE_PREFIX: &str = "FLEETYARD_E2E_";
 /// All our variables begin so.
@@ -75,7 +80,12 @@ const PLAIN: [(&str, &str, &str, &str); 14] = [
     ("store.cache_bytes", "", "67108864", "Memory for pages of the store; 1048576 and up."),
     ("events.retention_hours", "", "24", "How long events are kept for readers, 1 to 8760."),
     ("events.commits_max", "", "1000000", "How many commits back events are kept at most; 1000 and up."),
-    ("log.filter", "--log", "info", "What is logged: a level, or levels by part as in `info,hub_mqtt=debug`."),
+    (
+        "log.filter",
+        "--log",
+        "info",
+        "What is logged: a level, or levels by part as in `info,hub_mqtt=debug`.",
+    ),
 ];
 
 /// The table.

@@ -21,7 +21,8 @@ fn given(file: Option<(&str, u32)>, environment: &[(&str, &str)], flags: &[(&'st
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
         sources.file = Some(path);
     }
-    sources.environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    sources.environment =
+        environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     sources.flags = flags.iter().map(|(key, value)| (*key, value.to_string())).collect();
     Given { folder, sources }
 }
@@ -31,7 +32,11 @@ fn later_layers_win_and_origins_are_remembered() {
     let file = "[hub]\nhostname = 'file.example'\naliases = ['a', 'b']\n[events]\nretention_hours = 5\n[mqtt]\naddress = '127.0.0.1:1'";
     let given = given(
         Some((file, 0o644)),
-        &[("FLEETYARD_HUB_HOSTNAME", "env.example"), ("FLEETYARD_MQTT_ADDRESS", "127.0.0.1:2"), ("FLEETYARD_CA", "x")],
+        &[
+            ("FLEETYARD_HUB_HOSTNAME", "env.example"),
+            ("FLEETYARD_MQTT_ADDRESS", "127.0.0.1:2"),
+            ("FLEETYARD_CA", "x"),
+        ],
         &[("mqtt.address", "127.0.0.1:3")],
     );
     let settings = Settings::load(&given.sources).expect("valid");
@@ -41,7 +46,8 @@ fn later_layers_win_and_origins_are_remembered() {
     assert_eq!(settings.mqtt.address.port(), 3);
     assert_eq!(settings.https.address.port(), 443);
     let shown = shown(&given.sources).expect("valid");
-    let origin = |key: &str| shown.iter().find(|(k, _, _)| k == key).map(|(_, _, o)| o.clone()).expect("a setting");
+    let origin =
+        |key: &str| shown.iter().find(|(k, _, _)| k == key).map(|(_, _, o)| o.clone()).expect("a setting");
     assert_eq!(origin("hub.hostname"), "environment FLEETYARD_HUB_HOSTNAME");
     assert_eq!(origin("mqtt.address"), "flag --mqtt-address");
     assert_eq!(origin("https.address"), "default");
@@ -59,14 +65,26 @@ fn what_is_wrong_is_named_with_its_place() {
             assert!(text.contains(part), "'{part}' is not in: {text}");
         }
     };
-    check(refused(Some(("[hub]\nhostnam = 'x'", 0o644)), &[]), &["'hub.hostnam'", "hub.hostname", "fleetyard.toml"]);
+    check(
+        refused(Some(("[hub]\nhostnam = 'x'", 0o644)), &[]),
+        &["'hub.hostnam'", "hub.hostname", "fleetyard.toml"],
+    );
     check(refused(Some(("[hub\n", 0o644)), &[]), &["line 1"]);
-    check(refused(None, &[("FLEETYARD_HUB_HOSTNAM", "x")]), &["FLEETYARD_HUB_HOSTNAM", "FLEETYARD_HUB_HOSTNAME"]);
-    check(refused(None, &[("FLEETYARD_MQTT_ADDRESS", "8883")]), &["mqtt.address = '8883'", "environment FLEETYARD_MQTT_ADDRESS", "0.0.0.0:443"]);
+    check(
+        refused(None, &[("FLEETYARD_HUB_HOSTNAM", "x")]),
+        &["FLEETYARD_HUB_HOSTNAM", "FLEETYARD_HUB_HOSTNAME"],
+    );
+    check(
+        refused(None, &[("FLEETYARD_MQTT_ADDRESS", "8883")]),
+        &["mqtt.address = '8883'", "environment FLEETYARD_MQTT_ADDRESS", "0.0.0.0:443"],
+    );
     check(refused(None, &[("FLEETYARD_EVENTS_RETENTION_HOURS", "0")]), &["1 to 8760"]);
     check(refused(None, &[("FLEETYARD_HUB_HOSTNAME", "a:1")]), &["without port"]);
     check(refused(None, &[("FLEETYARD_TLS_KEY", "x")]), &["tls.certificate"]);
-    check(refused(None, &[("FLEETYARD_POLICIES_SERVICE_PRIMARY_KEY", "???")]), &["policies.service.primary_key", "base64"]);
+    check(
+        refused(None, &[("FLEETYARD_POLICIES_SERVICE_PRIMARY_KEY", "???")]),
+        &["policies.service.primary_key", "base64"],
+    );
     let secret = format!("[policies.service]\nprimary_key = '{KEY}'");
     check(refused(Some((&secret, 0o640)), &[]), &["chmod 600"]);
     assert!(!refused(Some((&secret, 0o640)), &[]).contains(KEY), "an error shows no key");
@@ -78,10 +96,15 @@ fn keys_come_from_outside_and_are_not_shown() {
     let given = given(Some((&secret, 0o600)), &[], &[]);
     let settings = Settings::load(&given.sources).expect("valid");
     assert_eq!(settings.policies.len(), 1);
-    assert_eq!((settings.policies[0].name.as_str(), settings.policies[0].secondary.is_none()), ("service", true));
+    assert_eq!(
+        (settings.policies[0].name.as_str(), settings.policies[0].secondary.is_none()),
+        ("service", true)
+    );
     let shown = shown(&given.sources).expect("valid");
     assert!(shown.iter().all(|(_, value, _)| !value.contains(KEY)));
-    assert!(shown.iter().any(|(key, value, _)| key == "policies.service.primary_key" && value.contains("given")));
+    assert!(
+        shown.iter().any(|(key, value, _)| key == "policies.service.primary_key" && value.contains("given"))
+    );
 }
 
 #[test]
@@ -92,5 +115,8 @@ fn the_page_of_settings_is_the_table() {
         std::fs::write(path, table::page()).expect("written");
         return;
     }
-    assert!(page == table::page(), "docs/settings.md is not the table: run this test with FLEETYARD_E2E_WRITE_DOCS=1");
+    assert!(
+        page == table::page(),
+        "docs/settings.md is not the table: run this test with FLEETYARD_E2E_WRITE_DOCS=1"
+    );
 }

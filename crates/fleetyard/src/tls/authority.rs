@@ -134,7 +134,9 @@ impl Authority {
         }
         let (ca, server) = (first_certificate(&self.ca())?, first_certificate(&self.server())?);
         let damaged = |path: PathBuf| {
-            move |_| anyhow::anyhow!("{} is damaged: restore it, or remove it to get a new one", path.display())
+            move |_| {
+                anyhow::anyhow!("{} is damaged: restore it, or remove it to get a new one", path.display())
+            }
         };
         let (_, ca) = x509_parser::parse_x509_certificate(&ca).map_err(damaged(self.ca()))?;
         let (_, server) = x509_parser::parse_x509_certificate(&server).map_err(damaged(self.server()))?;

@@ -1,0 +1,31 @@
+//! `fleetyard status`: the hub in numbers.
+
+use crate::Context;
+use crate::error::Result;
+
+const FIELDS: [(&str, &str); 15] = [
+    ("hub", "hostname"),
+    ("version", "version"),
+    ("ready", "ready"),
+    ("started", "startedAt"),
+    ("now", "now"),
+    ("devices", "devices"),
+    ("devices enabled", "devicesEnabled"),
+    ("modules", "modules"),
+    ("connected", "connected"),
+    ("commits", "commits"),
+    ("store bytes", "storeBytes"),
+    ("telemetry messages", "telemetryMessages"),
+    ("reported patches", "reportedPatches"),
+    ("method calls", "methodCalls"),
+    ("pages of queries", "queries"),
+];
+
+/// Nothing to say.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {}
+
+/// Shows it.
+pub(crate) async fn run(context: &Context) -> Result<()> {
+    context.output.one(&context.client.get(&["api", "status"]).await?, &FIELDS)
+}
