@@ -52,7 +52,7 @@ impl Timestamp {
         Duration::from_nanos(u64::try_from(ticks).unwrap_or(0).saturating_mul(100))
     }
 
-    /// Parses RFC 3339 (`2025-11-20T09:12:44.1234567Z`, offsets allowed); a text without an offset is UTC.
+    /// Parses RFC 3339 (`2025-11-20T09:12:44.1234567Z`, offsets allowed) from year 1 on; a text without an offset is UTC.
     pub fn parse(text: &str) -> Option<Self> {
         let parsed: jiff::Timestamp = text
             .parse()
@@ -62,7 +62,8 @@ impl Timestamp {
                     .map(|z| z.timestamp())
             })
             .ok()?;
-        i64::try_from(parsed.as_nanosecond() / 100).ok().map(Self)
+        // Years before the first cannot be printed in the same form.
+        i64::try_from(parsed.as_nanosecond() / 100).ok().map(Self).filter(|at| *at >= Self::NEVER)
     }
 }
 
@@ -106,6 +107,7 @@ mod tests {
         check("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z");
         assert_eq!(Timestamp::parse("0001-01-01T00:00:00Z"), Some(Timestamp::NEVER));
         assert_eq!(Timestamp::parse("yesterday"), None);
+        assert_eq!(Timestamp::parse("-0010001111"), None, "a year before the first");
         // The ends of the range print something and do not panic.
         assert!(!Timestamp::from_ticks(i64::MIN).to_string().is_empty());
         assert!(!Timestamp::from_ticks(i64::MAX).to_string().is_empty());
