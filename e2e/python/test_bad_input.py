@@ -146,13 +146,15 @@ def test_foreign_subscription_is_refused_in_band(hub, fleet, bystander):
         assert client.receive() == (0xD0, b"")
 
 
-def test_silent_connections(hub, fleet, bystander):
+def test_silent_connections(hub, fleet, rest, bystander):
     """A thousand connections that send nothing keep nobody else out."""
-    silent = []
+    device, silent = fleet.device(), []
     try:
         for number in range(SILENT_CONNECTIONS):
             silent.append(socket.create_connection(("127.0.0.1", (MQTT_PORT, HTTPS_PORT)[number % 2]), timeout=10))
-        fleet.connect(fleet.device()).patch_twin_reported_properties({"came": "through"})
+        # By hand: the SDK cannot use sockets beyond the thousandth of a process.
+        assert mqtt.connect_code(hub, device.id, sas.token(device.resource, device.key)) == 0
+        assert rest.send("GET", f"/devices/{device.id}").status_code == 200
     finally:
         for each in silent:
             each.close()

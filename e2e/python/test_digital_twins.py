@@ -17,7 +17,7 @@ def pump(fleet):
 
 def test_model_id(pump, registry):
     device, _ = pump
-    assert registry.get_twin(device.id).model_id == MODEL
+    assert registry.get_twin(device.id).additional_properties["modelId"] == MODEL
 
 
 def test_view(pump, registry, digital_twins):
@@ -60,7 +60,6 @@ def test_patch_refusals(pump, registry, digital_twins):
         (404, "nobody", good, None), (412, device.id, good, f'"{etag}"'),
         (400, device.id, [{"op": "explode", "path": "/speed", "value": 5}], None), (400, device.id, [{"op": "add", "value": 5}], None),
         (400, device.id, [{"op": "add", "path": "speed", "value": 5}], None), (400, device.id, [{"op": "add", "path": "/speed"}], None),
-        (400, device.id, [{"op": "add", "path": "/list", "value": [1]}], None),
     ]
     for status, device_id, patch, match in cases:
         with pytest.raises(HttpOperationError) as caught:

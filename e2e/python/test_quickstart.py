@@ -40,7 +40,7 @@ def test_python_quickstart(hub, tmp_path):
         wait_for(lambda: "ready" in output.read_text() or device.poll() is not None, "the device is ready", 30)
         assert run("back_end.py") == "200 {'rebooting': True}\npump-1 Connected\n"
         wait_for(lambda: "method reboot {'delay': 5}" in output.read_text(), "the method")
-        wait_for(lambda: "desired {'rate': 5" in output.read_text(), "the desired properties")
+        wait_for(lambda: "'rate': 5" in output.read_text(), "the desired properties")
     finally:
         device.kill()
         device.wait()

@@ -1,7 +1,7 @@
 """Twins both ways: merge, null, arrays, nesting, versions, etags and every limit (S 4, D 4)."""
 
 import pytest
-from azure.iot.device.exceptions import ClientError, ServiceError
+from azure.iot.device.exceptions import ClientError
 from azure.iot.hub.models import Twin, TwinProperties
 from msrest.exceptions import HttpOperationError
 
@@ -19,9 +19,9 @@ def plain(section):
 
 
 def nested(levels):
-    """An object with so many levels below the section's root."""
+    """A section with so many levels of objects below its root, and a value in the last."""
     value = 1
-    for level in range(levels, 0, -1):
+    for level in range(levels, -1, -1):
         value = {f"l{level}": value}
     return value
 
@@ -202,6 +202,14 @@ def test_limits_for_the_service(fleet, registry):
     assert plain(after.properties.desired) == plain(before.properties.desired)
 
 
+def refused(client, patch, what):
+    """The SDK's own words are few; the status of the hub's answer is in the cause."""
+    with pytest.raises(ClientError) as caught:
+        client.patch_twin_reported_properties(patch)
+        pytest.fail(f"took {what}")
+    assert "status 4" in str(caught.value.__cause__), f"{what}: {caught.value.__cause__!r}"
+
+
 def test_limits_for_the_device(fleet, registry):
     device = fleet.device()
     client = fleet.connect(device)
@@ -210,9 +218,7 @@ def test_limits_for_the_device(fleet, registry):
         client.patch_twin_reported_properties({key: None for key in value})
     before = registry.get_twin(device.id)
     for what, value in REFUSED.items():
-        with pytest.raises((ClientError, ServiceError), match="status 4"):
-            client.patch_twin_reported_properties(value)
-            pytest.fail(f"took {what}")
+        refused(client, value, what)
     after = registry.get_twin(device.id)
     assert after.version == before.version, "no refused write left a trace"
     assert plain(after.properties.reported) == {}
@@ -224,8 +230,7 @@ def test_the_sum_counts_not_the_patch(fleet):
     client = fleet.connect(fleet.device())
     for number in range(7):
         client.patch_twin_reported_properties({f"k{number}": "x" * 4090})
-    with pytest.raises((ClientError, ServiceError), match="status 4"):
-        client.patch_twin_reported_properties({"k7": "x" * 4090, "k8": "x" * 500})
+    refused(client, {"k7": "x" * 4090, "k8": "x" * 500}, "too much in all")
     client.patch_twin_reported_properties({"k0": None})
     client.patch_twin_reported_properties({"k7": "x" * 4090})
 

@@ -55,7 +55,7 @@ test('reported properties beyond the limits are refused with a reason, and chang
   const device = await fleet.device();
   const twin = await (await fleet.connect(device)).getTwin();
   let deep = 1;
-  for (let level = 0; level < 11; level += 1) deep = { deep };
+  for (let level = 0; level < 12; level += 1) deep = { deep }; // a root and eleven levels
   const refused = {
     'eleven levels': deep,
     'a key with a dot': { 'a.b': 1 },

@@ -26,8 +26,12 @@ test('model, view and patch', async () => {
   assert.equal(view.$metadata.$model, MODEL);
   assert.equal(view.temperature, 21);
   assert.equal(view.thermostat1.limit, 30);
-  const patched = await digitalTwins.updateDigitalTwin(device.id, [{ op: 'add', path: '/speed', value: 5 }]);
-  assert.ok(patched.eTag);
+  const answer = await new Promise((resolve, reject) => {
+    const patch = [{ op: 'add', path: '/speed', value: 5 }];
+    digitalTwins.updateDigitalTwin(device.id, patch, (error, _, response) => (error ? reject(error) : resolve(response)));
+  });
+  assert.equal(answer.status, 202);
+  assert.match(answer.headers.get('etag'), /^".+"$/);
   assert.equal((await fleet.twin(device)).properties.desired.speed, 5);
   await assert.rejects(digitalTwins.updateDigitalTwin(device.id, [{ op: 'add', path: '/speed', value: 6 }], '"AAAAAAAAAAE="'), { statusCode: 412 });
   await assert.rejects(digitalTwins.getDigitalTwin('nobody'), { statusCode: 404 });
@@ -41,9 +45,9 @@ test('commands', async () => {
   const options = { connectTimeoutInSeconds: 5, responseTimeoutInSeconds: 10 };
   const root = await digitalTwins.invokeCommand(device.id, 'start', { speed: 3 }, options);
   assert.equal(root.xMsCommandStatuscode, 202);
-  assert.deepEqual(root.did, { speed: 3 });
+  assert.deepEqual(root.body, { did: { speed: 3 } });
   const component = await digitalTwins.invokeComponentCommand(device.id, 'thermostat1', 'reset', 'now', options);
-  assert.equal(component.did, 'now');
+  assert.deepEqual(component.body, { did: 'now' });
   const offline = await fleet.device();
   await until(async () => digitalTwins.invokeCommand(offline.id, 'x', 1).then(() => false, (error) => error.statusCode === 404), 'a 404');
 });

@@ -33,7 +33,7 @@ test('the programs of the document', async () => {
     await until(() => output.includes('ready'), 'the device is ready');
     assert.equal(run('back-end.js'), '200 { rebooting: true }\npump-1 Connected\n');
     await until(() => output.includes('method reboot { delay: 5 }'), 'the method');
-    await until(() => /desired \{ rate: 5/.test(output), 'the desired properties');
+    await until(() => /desired \{.*rate: 5/.test(output), 'the desired properties');
   } finally {
     device?.kill('SIGKILL');
     fs.rmSync(folder, { recursive: true });
