@@ -14,10 +14,10 @@ use hub_domain::version::Precondition;
 use hub_index::Entry;
 use serde_json::{Map, Value, json};
 
-use crate::Hub;
 use crate::access::Principal;
 use crate::error::{self, Error, Result};
 use crate::transact::Txn;
+use crate::{Attachment, Hub};
 
 /// A twin with its owner, as it was at one moment.
 #[derive(Clone, Debug)]
@@ -55,11 +55,18 @@ impl From<TwinError> for Error {
 }
 
 impl Hub {
-    /// Reads a twin: a back end any, a device its own.
+    /// Reads a twin, for a back end.
     pub fn twin_get(&self, who: &Principal, id: &TwinId) -> Result<TwinView> {
-        if who.must_act_as(id).is_err() {
-            who.must(Rights::SERVICE_CONNECT)?;
-        }
+        who.must(Rights::SERVICE_CONNECT)?;
+        self.twin_view(id)
+    }
+
+    /// Reads the twin of the device or module that is attached.
+    pub fn twin_get_own(&self, attachment: &Attachment) -> Result<TwinView> {
+        self.twin_view(attachment.id())
+    }
+
+    fn twin_view(&self, id: &TwinId) -> Result<TwinView> {
         self.require_device(id)?;
         self.index.get(id).map(|entry| TwinView::of(&entry)).ok_or_else(|| error::not_found(id))
     }

@@ -27,6 +27,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest silence of any client (D 1.5).
 pub const SILENCE_MAX: Duration = Duration::from_secs(1767);
+/// What every CONNECT begins with.
+const CONNECT_BYTE: u8 = 0x10;
 /// Bytes read at once; the buffer is given back when it is empty.
 const READ_BYTES: usize = 4096;
 /// Answers that are gathered before they are written.
@@ -92,6 +94,8 @@ async fn first_packet<S: AsyncRead + Unpin>(
         match decode(input) {
             Ok(Some(Incoming::Connect(connect))) => return Ok(connect),
             Ok(Some(_)) => return Err(None),
+            // Whatever begins otherwise is no CONNECT: there is no need to wait for the rest of it.
+            Ok(None) if input.first().is_some_and(|first| *first != CONNECT_BYTE) => return Err(None),
             Ok(None) => {}
             Err(DecodeError::OtherProtocol { .. }) => return Err(Some(status::OTHER_PROTOCOL)),
             Err(_) => return Err(None),
@@ -304,7 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
     /// Always an answer, whether or not the device subscribed: Python asks right after CONNACK, and again at once
     /// and without end if it is told of an error (D 4.2). A device whose twin is gone is about to be cut off anyway.
     fn twin_get(&mut self, rid: &str) -> Result<(), End> {
-        let view = self.link.hub.twin_get(&self.who, self.attachment.id()).map_err(fatal)?;
+        let view = self.link.hub.twin_get_own(&self.attachment).map_err(fatal)?;
         encode(&to_wire::twin(rid, &view.twin), &mut self.output);
         Ok(())
     }
