@@ -23,6 +23,8 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest JSON body.
 pub const JSON_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How much of a body that is too large is read and dropped before the connection ends, in bytes.
+pub const BODY_DROPPED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest pause within the upload of an artifact.
 pub const UPLOAD_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How often a quiet event stream shows that it is there.
@@ -31,3 +33,9 @@ pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub const EVENT_PAGE_MAX: usize = 256;
 /// How long a link to an artifact is good if nobody says.
 pub const GRANT_LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
+/// Longest time in which a client may take nothing of what is written to it.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+/// How long requests under way may go on after the hub was told to stop.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Connections to the monitoring port at once.
+pub const MONITORING_CONNECTIONS_MAX: usize = 64;

@@ -23,9 +23,21 @@ impl From<IdError> for ApiError {
     }
 }
 
-/// A JSON body; an empty one is an empty object.
+/// A body that is a JSON object. Looked at first, since the derived readers take a list of the members as well.
 pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
+    match body.trim_ascii_start().first() {
+        Some(b'{') => read(body),
+        Some(_) => Err(ApiError::bad(400_006, "IotHubFormatError", "the body is not a JSON object")),
+        None => Err(ApiError::bad(400_005, "ArgumentNull", "the body is empty; a JSON object is expected")),
+    }
+}
+
+/// A body that is a JSON array.
+pub fn json_list<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, ApiError> {
+    read(body)
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
         ApiError::bad(400_006, "IotHubFormatError", format!("the body is not as expected: {error}"))
     })

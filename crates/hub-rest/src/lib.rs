@@ -9,6 +9,7 @@ mod from_wire;
 mod listener;
 mod monitoring;
 mod openapi;
+mod patient;
 mod routes;
 mod status;
 mod to_wire;

@@ -22,7 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::config::{Config, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT};
+use crate::config::{
+    Config, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MONITORING_CONNECTIONS_MAX, SHUTDOWN_GRACE, WRITE_STALL_MAX,
+};
+use crate::patient::Patient;
 use crate::status::request_id;
 use crate::websocket::WebSocketUpgrade;
 use crate::{monitoring, routes};
@@ -35,6 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) certificate: Option<Vec<u8>>,
+    /// Cancelled when the hub stops; answers without an end watch it.
+    pub(crate) stop: CancellationToken,
 }
 
 /// The HTTPS front end.
@@ -67,7 +72,7 @@ impl Rest {
         stop: CancellationToken,
     ) {
         let acceptor = TlsAcceptor::from(tls);
-        self.accept(listener, stop, move |rest, socket, address, permit, stop| {
+        self.accept(listener, self.connections.clone(), stop, move |rest, socket, address, permit, stop| {
             let acceptor = acceptor.clone();
             async move {
                 let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
@@ -76,8 +81,8 @@ impl Rest {
                     Err(_) => return tracing::debug!("a TLS handshake took too long"),
                 };
                 let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                let peer = Peer { address, certificate: leaf.map(|leaf| leaf.as_ref().to_vec()) };
-                connection(rest.router.clone(), stream, peer, stop).await;
+                let peer = Peer { address, certificate: leaf.map(|leaf| leaf.as_ref().to_vec()), stop };
+                connection(rest.router.clone(), stream, peer).await;
                 drop(permit);
             }
         })
@@ -87,25 +92,31 @@ impl Rest {
     /// Accepts plain connections for health and metrics until `stop`.
     pub async fn serve_metrics(&self, listener: TcpListener, stop: CancellationToken) {
         let router = monitoring::router(self.hub.clone());
-        self.accept(listener, stop, move |_, socket, address, permit, stop| {
+        // Permits of its own: whoever watches must see a hub that has no more room for clients.
+        let permits = Arc::new(Semaphore::new(MONITORING_CONNECTIONS_MAX));
+        self.accept(listener, permits, stop, move |_, socket, address, permit, stop| {
             let router = router.clone();
             async move {
-                connection(router, socket, Peer { address, certificate: None }, stop).await;
+                connection(router, socket, Peer { address, certificate: None, stop }).await;
                 drop(permit);
             }
         })
         .await;
     }
 
-    async fn accept<F, W>(&self, listener: TcpListener, stop: CancellationToken, serve: F)
-    where
+    async fn accept<F, W>(
+        &self,
+        listener: TcpListener,
+        permits: Arc<Semaphore>,
+        stop: CancellationToken,
+        serve: F,
+    ) where
         F: Fn(Rest, TcpStream, SocketAddr, OwnedSemaphorePermit, CancellationToken) -> W,
         W: Future<Output = ()> + Send + 'static,
     {
         loop {
             let accepted = async {
-                let permit =
-                    self.connections.clone().acquire_owned().await.expect("the semaphore is never closed");
+                let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
                 (permit, listener.accept().await)
             };
             let (permit, accepted) = tokio::select! {
@@ -128,22 +139,24 @@ impl Rest {
     }
 }
 
-/// Serves one connection; when the hub stops, the request under way is finished.
-async fn connection<S>(router: Router, stream: S, peer: Peer, stop: CancellationToken)
+/// Serves one connection; when the hub stops, the request under way may finish within the grace.
+async fn connection<S>(router: Router, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let stop = peer.stop.clone();
     let service = service_fn(move |request: Request<Incoming>| answer(router.clone(), peer.clone(), request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let serving = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let serving =
+        http.serve_connection(TokioIo::new(Patient::new(stream, WRITE_STALL_MAX)), service).with_upgrades();
     tokio::pin!(serving);
     let ended = tokio::select! {
         biased;
         ended = &mut serving => ended,
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            timeout(SHUTDOWN_GRACE, serving).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

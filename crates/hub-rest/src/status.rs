@@ -51,6 +51,11 @@ impl ApiError {
     pub fn name(&self) -> &'static str {
         self.name
     }
+
+    /// Its words, for items of bulk results.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 impl From<Error> for ApiError {

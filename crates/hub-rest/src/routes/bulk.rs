@@ -22,9 +22,8 @@ fn name(item: &ImportItem) -> (String, String) {
     (item.id.clone(), item.module_id.clone().unwrap_or_default())
 }
 
-fn failed((device_id, module_id): (String, String), error: Error) -> BulkError {
-    let error_status = error.to_string();
-    let error_code = ApiError::from(error).name().into();
+fn failed((device_id, module_id): (String, String), error: ApiError) -> BulkError {
+    let (error_code, error_status) = (error.name().into(), error.message().into());
     BulkError { device_id, module_id, error_code, error_status, operation: String::new() }
 }
 
@@ -34,7 +33,7 @@ fn result(errors: Vec<BulkError>) -> BulkResult {
 
 /// Every item stands for itself; the answer has the same shape whether or not all were carried out.
 pub async fn devices(State(hub): State<Shared>, Caller(who): Caller, Json(body): Json) -> Answer {
-    let items: Vec<ImportItem> = from_wire::json(&body)?;
+    let items: Vec<ImportItem> = from_wire::json_list(&body)?;
     if items.len() > BULK_DEVICES_MAX {
         return Err(Error::TooManyDevices(items.len()).into());
     }
@@ -46,12 +45,20 @@ pub async fn devices(State(hub): State<Shared>, Caller(who): Caller, Json(body):
             format!("'{}' is in the request twice", twice.0),
         ));
     }
-    let names: Vec<_> = items.iter().map(name).collect();
-    let items = items.into_iter().map(from_wire::bulk_item).collect::<Result<Vec<_>, _>>()?;
-    let results = hub.device_bulk(&who, items).await?;
-    let errors =
-        names.into_iter().zip(results).filter_map(|(name, result)| Some(failed(name, result.err()?)));
-    let errors: Vec<BulkError> = errors.collect();
+    let (mut names, mut wanted, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for item in items {
+        let name = name(&item);
+        match from_wire::bulk_item(item) {
+            Ok(item) => {
+                names.push(name);
+                wanted.push(item);
+            }
+            Err(error) => errors.push(failed(name, error)),
+        }
+    }
+    let results = hub.device_bulk(&who, wanted).await?;
+    let refused = names.into_iter().zip(results);
+    errors.extend(refused.filter_map(|(name, result)| Some(failed(name, result.err()?.into()))));
     if errors.is_empty() {
         return Ok(json(StatusCode::OK, &result(Vec::new()), None));
     }

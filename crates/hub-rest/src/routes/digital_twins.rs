@@ -126,8 +126,7 @@ fn property_metadata(
 struct Operation {
     op: String,
     path: String,
-    #[serde(default)]
-    value: Value,
+    value: Option<Value>,
 }
 
 /// A JSON Patch as a merge patch of the desired properties.
@@ -135,9 +134,13 @@ fn merge_patch(operations: Vec<Operation>) -> Result<Value, ApiError> {
     let wrong = |code: u32, name: &'static str, text: String| Err(ApiError::bad(code, name, text));
     let mut patch = Map::new();
     for Operation { op, path, value } in operations {
-        let value = match op.as_str() {
-            "add" | "replace" => marked(value),
-            "remove" => Value::Null,
+        let value = match (op.as_str(), value) {
+            ("add" | "replace", Some(value)) => marked(value),
+            ("remove", _) => Value::Null,
+            ("add" | "replace", None) => {
+                let text = format!("operation '{op}' of '{path}' needs a value that is not null");
+                return wrong(400_505, "InvalidDigitalTwinJsonPatch", text);
+            }
             _ => {
                 return wrong(
                     400_505,

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
@@ -10,13 +11,15 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
 use hub_api::event::{END, StreamEnd};
 use hub_domain::event::{EventSource, Position};
-use hub_engine::events::EventFilter;
-use hub_engine::{Hub, Principal};
+use hub_engine::events::{EventFilter, EventWatch};
+use hub_engine::{Error, Hub, Principal};
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use crate::auth::Caller;
 use crate::config::{EVENT_KEEP_ALIVE, EVENT_PAGE_MAX};
+use crate::listener::Peer;
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
 
@@ -31,6 +34,7 @@ pub async fn stream(
     State(hub): State<Shared>,
     Caller(who): Caller,
     Query(query): Query<EventQuery>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let filter = EventFilter {
@@ -48,8 +52,10 @@ pub async fn stream(
     };
     // Once here, so that a wrong right or a position that is gone is an error and not an empty stream.
     hub.events_read(&who, &filter, Some(after), 1).await?;
+    let watch = hub.events_watch();
+    let reader = Reader { hub, who, filter, reached: after, watch, stop: peer.stop, ended: false };
     let keep_alive = KeepAlive::new().interval(EVENT_KEEP_ALIVE);
-    Ok(Sse::new(events(hub, who, filter, after)).keep_alive(keep_alive).into_response())
+    Ok(Sse::new(reader.events()).keep_alive(keep_alive).into_response())
 }
 
 fn sources(text: Option<&str>) -> Result<Vec<EventSource>, ApiError> {
@@ -65,48 +71,75 @@ fn sources(text: Option<&str>) -> Result<Vec<EventSource>, ApiError> {
     words.map(parse).collect()
 }
 
-/// Reads a page at a time, and only when the reader has taken the one before: a slow reader costs nobody else, and one
+/// Reads a page at a time, and only when the client has taken the one before: a slow one costs nobody else, and one
 /// that is too slow for the log is told from where it can go on.
-fn events(
+struct Reader {
     hub: Arc<Hub>,
     who: Principal,
     filter: EventFilter,
-    after: Position,
-) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-    let watch = hub.events_watch();
-    stream::unfold(Some((after, watch)), move |state| {
-        let (hub, who, filter) = (hub.clone(), who.clone(), filter.clone());
-        async move {
-            let (mut reached, mut watch) = state?;
-            loop {
-                match hub.events_read(&who, &filter, Some(reached), EVENT_PAGE_MAX).await {
-                    Ok(page) => {
-                        reached = page.reached.max(reached);
-                        if !page.events.is_empty() {
-                            let events: Vec<_> =
-                                page.events.into_iter().map(|(at, event)| Ok(to_sse(at, event))).collect();
-                            return Some((stream::iter(events), Some((reached, watch))));
-                        }
-                        if page.at_end {
-                            watch.grown(reached).await;
-                        }
-                    }
+    reached: Position,
+    watch: EventWatch,
+    stop: CancellationToken,
+    ended: bool,
+}
+
+impl Reader {
+    fn events(self) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+        let pages = stream::unfold(self, |mut reader| async move {
+            let page = reader.next().await?;
+            Some((stream::iter(page.into_iter().map(Ok)), reader))
+        });
+        pages.flatten()
+    }
+
+    /// The next events, one at least; `None` after the last.
+    async fn next(&mut self) -> Option<Vec<sse::Event>> {
+        while !self.ended {
+            if self.stop.is_cancelled() {
+                return Some(self.end("the hub shuts down", None));
+            }
+            if self.who.expires().is_some_and(|expires| expires < self.hub.now()) {
+                return Some(self.end("the token expired", None));
+            }
+            // Taken before the read: whatever is visible by then is in a read that reaches the end. Without it, a commit
+            // that tells nothing would look like more to read for ever.
+            let end = self.hub.events_end();
+            let page =
+                match self.hub.events_read(&self.who, &self.filter, Some(self.reached), EVENT_PAGE_MAX).await
+                {
+                    Ok(page) => page,
                     Err(error) => {
                         let oldest = match &error {
-                            hub_engine::Error::PositionGone { oldest } => Some(oldest.to_string()),
+                            Error::PositionGone { oldest } => Some(*oldest),
                             _ => None,
                         };
-                        let end =
-                            StreamEnd { reason: error.to_string(), position: reached.to_string(), oldest };
-                        let data = serde_json::to_string(&end).expect("it has text keys and goes to memory");
-                        let last = sse::Event::default().event(END).data(data);
-                        return Some((stream::iter(vec![Ok(last)]), None));
+                        return Some(self.end(&error.to_string(), oldest));
                     }
+                };
+            self.reached = if page.at_end { page.reached.max(end) } else { page.reached };
+            if !page.events.is_empty() {
+                return Some(page.events.into_iter().map(|(at, event)| to_sse(at, event)).collect());
+            }
+            if page.at_end {
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => {}
+                    () = self.watch.grown(self.reached) => {}
+                    // Only to look whether the token has expired.
+                    () = tokio::time::sleep(EVENT_KEEP_ALIVE) => {}
                 }
             }
         }
-    })
-    .flatten()
+        None
+    }
+
+    fn end(&mut self, reason: &str, oldest: Option<Position>) -> Vec<sse::Event> {
+        self.ended = true;
+        let oldest = oldest.map(|oldest| oldest.to_string());
+        let end = StreamEnd { reason: reason.into(), position: self.reached.to_string(), oldest };
+        let data = serde_json::to_string(&end).expect("it has text keys and goes to memory");
+        vec![sse::Event::default().event(END).data(data)]
+    }
 }
 
 fn to_sse(position: Position, event: hub_domain::event::Event) -> sse::Event {

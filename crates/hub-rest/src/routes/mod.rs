@@ -14,11 +14,13 @@ mod twins;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::body::Body;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use hub_engine::Hub;
 use hub_engine::tasks::{TaskKind, Tasks};
 use hyper_util::rt::TokioIo;
@@ -26,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::auth::Caller;
-use crate::config::{BODY_TIMEOUT, JSON_BODY_BYTES_MAX};
+use crate::config::{BODY_DROPPED_BYTES_MAX, BODY_TIMEOUT, JSON_BODY_BYTES_MAX};
 use crate::listener::Peer;
 use crate::openapi;
 use crate::status::ApiError;
@@ -184,14 +186,13 @@ pub(crate) fn router(hub: Shared, tasks: Tasks, websockets: mpsc::Sender<WebSock
         .method_not_allowed_fallback(|| async {
             ApiError::bad(405_000, "GenericMethodNotAllowed", "this path knows no such method")
         })
-        .layer(DefaultBodyLimit::max(JSON_BODY_BYTES_MAX))
         .with_state(hub)
 }
 
 async fn upgrade(tasks: Tasks, websockets: mpsc::Sender<WebSocketUpgrade>, mut request: Request) -> Answer {
     let response = websocket::switching(request.headers())?;
     let peer = request.extensions().get::<Peer>().cloned();
-    let Some(Peer { address: peer, certificate }) = peer else {
+    let Some(Peer { address: peer, certificate, .. }) = peer else {
         return Err(ApiError::bad(500_001, "ServerError", "the connection is not known"));
     };
     let upgraded = hyper::upgrade::on(&mut request);
@@ -213,18 +214,31 @@ pub(crate) struct Json(pub(crate) Bytes);
 impl<S: Send + Sync> FromRequest<S> for Json {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request<Body>, state: &S) -> Result<Self, ApiError> {
-        let read = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await;
-        let read =
-            read.map_err(|_| ApiError::bad(400_024, "RequestTimedOut", "the body did not come in time"))?;
-        read.map(Self).map_err(|error| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                let text = format!("the body is larger than {JSON_BODY_BYTES_MAX} bytes");
-                ApiError::bad(413_000, "GenericRequestEntityTooLarge", text)
-            }
-            _ => ApiError::invalid("the body ended early"),
-        })
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
+        let read = timeout(BODY_TIMEOUT, read_body(request.into_body())).await;
+        read.map_err(|_| ApiError::bad(400_024, "RequestTimedOut", "the body did not come in time"))?
+            .map(Self)
     }
+}
+
+/// Reads a body. The rest of one that is too large is read and dropped, since a client that still sends reads no answer.
+async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+    let mut chunks = body.into_data_stream();
+    let (mut kept, mut bytes) = (BytesMut::new(), 0usize);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::invalid("the body ended early"))?;
+        bytes += chunk.len();
+        match bytes {
+            ..=JSON_BODY_BYTES_MAX => kept.extend_from_slice(&chunk),
+            ..=BODY_DROPPED_BYTES_MAX => kept = BytesMut::new(),
+            _ => break,
+        }
+    }
+    if bytes > JSON_BODY_BYTES_MAX {
+        let text = format!("the body is larger than {JSON_BODY_BYTES_MAX} bytes");
+        return Err(ApiError::bad(413_000, "GenericRequestEntityTooLarge", text));
+    }
+    Ok(kept.freeze())
 }
 
 /// A body as JSON, with the quoted version tag if there is one.
