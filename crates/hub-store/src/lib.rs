@@ -4,11 +4,14 @@
 //! It must never know a rule of the domain: it turns values into rows, and back.
 
 pub mod batch;
+pub mod blobs;
 pub mod conformance;
+mod disk;
 pub mod embedded;
 pub mod error;
 pub mod keys;
 pub mod memory;
+pub mod policies;
 mod records;
 pub mod tables;
 pub mod txn;

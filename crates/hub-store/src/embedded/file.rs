@@ -18,7 +18,7 @@ use redb::{
     TableDefinition, TableError,
 };
 
-use crate::{Commit, OpenError, StoreError};
+use crate::{Commit, OpenError, StoreError, disk};
 
 /// Every row of the store.
 pub const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
@@ -90,13 +90,11 @@ impl DataFile {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
+            .mode(disk::PRIVATE_FILE)
             .open(&self.path)?;
         if file.metadata()?.len() == 0 {
             // A new name is durable only when its folder is.
-            let folder =
-                self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()?;
+            disk::sync_folder_of(&self.path)?;
         }
         Ok(file)
     }
@@ -126,7 +124,7 @@ impl DataFile {
             | io::ErrorKind::NotFound
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::IsADirectory => OpenError::NotWritable { path, source: Arc::new(error) },
-            _ if is_no_room(&error) => OpenError::DiskFull { path },
+            _ if disk::is_no_room(&error) => OpenError::DiskFull { path },
             _ => OpenError::Failed { path, source: Arc::new(error) },
         }
     }
@@ -190,14 +188,6 @@ pub fn catch_damage<T>(
         );
         Err(StoreError::unavailable(doing, cause))
     })
-}
-
-/// Whether the disk, a quota or a limit had no room for a write.
-pub fn is_no_room(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
 }
 
 /// Whether redb says with an I/O error that the bytes are wrong.

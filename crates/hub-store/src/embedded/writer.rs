@@ -8,9 +8,9 @@ use std::{io, thread};
 use redb::{Durability, ReadableTable, Table};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::file::{LAST_COMMIT, META, ROWS, is_no_room};
+use super::file::{LAST_COMMIT, META, ROWS};
 use super::{Shared, Wish, Wishes, row};
-use crate::{Batch, Commit, CommitError, StoreError, keys};
+use crate::{Batch, Commit, CommitError, StoreError, disk, keys};
 
 /// Most batches that wait for the writer; who comes later waits before the queue.
 const QUEUE_BATCHES_MAX: usize = 4096;
@@ -156,7 +156,7 @@ impl Writer {
     fn explain(&self, error: Failure) -> StoreError {
         match error {
             Failure::Row(error) => error,
-            Failure::Engine(redb::Error::Io(error)) if is_no_room(&error) => {
+            Failure::Engine(redb::Error::Io(error)) if disk::is_no_room(&error) => {
                 StoreError::DiskFull { path: self.shared.file.path().to_owned() }
             }
             Failure::Engine(error) => StoreError::unavailable("writing a group of batches", error),

@@ -2,4 +2,6 @@
 //! A module per subject; what needs the inside of the embedded backend is tested beside it.
 
 mod backends;
+mod blobs;
 mod model;
+mod policies;
