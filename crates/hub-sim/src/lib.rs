@@ -7,7 +7,7 @@ mod image;
 mod machine;
 
 pub use fault::Fault;
-pub use fleetyard_device::ConnectionString;
 pub use fleet::{Fleet, FleetOptions, FleetStats, SimulatedDevice};
+pub use fleetyard_device::ConnectionString;
 pub use image::make_image;
 pub use machine::SimulatedMachine;
