@@ -1,8 +1,6 @@
 //! Every setting there is: its key, its environment variable, its flag, its default and what it is for.
 //! The page docs/settings.md is printed from this table, so nothing can be set that is not described.
 
-use std::fmt::Write;
-
 use hub_domain::rights::Rights;
 
 /// One setting.
@@ -120,6 +118,7 @@ fn variable_of(key: &str) -> String {
 }
 
 /// The content of docs/settings.md.
+#[cfg(test)]
 pub fn page() -> String {
     let mut page = String::from(
         "# Settings\n\n\
@@ -135,11 +134,8 @@ pub fn page() -> String {
         let (section, key) = setting.key.rsplit_once('.').unwrap_or(("", &setting.key));
         let flag = code(setting.flag.unwrap_or_default());
         let default = code(&setting.default);
-        let _ = writeln!(
-            page,
-            "| `[{section}] {key}` | `{}` | {flag} | {default} | {} |",
-            setting.variable, setting.help
-        );
+        let Setting { variable, help, .. } = &setting;
+        page += &format!("| `[{section}] {key}` | `{variable}` | {flag} | {default} | {help} |\n");
     }
     page
 }

@@ -109,14 +109,13 @@ fn keys_come_from_outside_and_are_not_shown() {
 
 #[test]
 fn the_page_of_settings_is_the_table() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.md");
-    let page = std::fs::read_to_string(path).unwrap_or_default();
-    if std::env::var_os("FLEETYARD_E2E_WRITE_DOCS").is_some() {
-        std::fs::write(path, table::page()).expect("written");
-        return;
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
+    if std::env::var_os("UPDATE_PAGES").is_some() {
+        std::fs::write(&path, table::page()).expect("written");
     }
+    let page = std::fs::read_to_string(&path).expect("the page is there");
     assert!(
         page == table::page(),
-        "docs/settings.md is not the table: run this test with FLEETYARD_E2E_WRITE_DOCS=1"
+        "docs/settings.md is not what the table says: run this test with UPDATE_PAGES=1"
     );
 }

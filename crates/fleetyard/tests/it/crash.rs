@@ -2,7 +2,6 @@
 //! every write that was acknowledged. What a SIGKILL cannot show, a missing sync, is tested in hub-store.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,53 +11,36 @@ use hub_domain::time::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+
+use crate::support::{Hub, folder};
 
 /// Devices that are written to at the same time.
 const WRITERS: usize = 8;
 /// Kills in a normal run; `FLEETYARD_CRASH_ROUNDS` asks for more.
 const ROUNDS: u64 = 20;
 
-/// A hub in its own process.
-struct Hub {
-    process: Child,
+/// A client of the hub that is killed; the hub itself is in `hub`.
+struct Owner {
+    hub: Hub,
     http: reqwest::Client,
     base: String,
     token: String,
 }
 
-impl Hub {
+impl Owner {
     async fn start(data: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_fleetyard"))
-            .args(["serve", "--https-address", "127.0.0.1:0", "--mqtt-address", "127.0.0.1:0"])
-            .args(["--metrics-address", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the hub starts");
-        let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
-        let ready = async {
-            while let Some(line) = lines.next_line().await.expect("a line") {
-                if line.starts_with("ready") {
-                    return line;
-                }
-            }
-            panic!("the hub ended before it was ready");
-        };
-        let ready = tokio::time::timeout(Duration::from_secs(60), ready).await.expect("ready within a minute");
-        let https = ready.split_whitespace().find_map(|word| word.strip_prefix("https=")).expect("its address");
-        let port = https.rsplit_once(':').expect("a port").1;
+        let hub = Hub::start(data).await;
+        let port = hub.https.rsplit_once(':').expect("a port").1;
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(data.join("tls/ca.pem")).expect("its CA")).expect("a CA");
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("TLS versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("TLS versions")
+                .with_root_certificates(roots)
+                .with_no_client_auth();
         let http = reqwest::Client::builder().tls_backend_preconfigured(tls).build().expect("a client");
-        Self { process, http, base: format!("https://localhost:{port}"), token: owner_token(data) }
+        Self { base: format!("https://localhost:{port}"), token: owner_token(data), hub, http }
     }
 
     async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Option<(u16, Value)> {
@@ -91,14 +73,19 @@ struct Writes {
     acknowledged: AtomicU64,
 }
 
-async fn write_until_dead(hub: &Hub, device: &str, writes: &Writes) {
+async fn write_until_dead(owner: &Owner, device: &str, writes: &Writes) {
     loop {
         let n = writes.sent.load(Ordering::Relaxed) + 1;
         writes.sent.store(n, Ordering::Relaxed);
-        let body = json!({ "tags": { "n": n }, "properties": { "desired": { "n": n, "text": "x".repeat(200) } } });
-        match hub.send("PATCH", &format!("/twins/{device}"), Some(body)).await {
+        let body =
+            json!({ "tags": { "n": n }, "properties": { "desired": { "n": n, "text": "x".repeat(200) } } });
+        match owner.send("PATCH", &format!("/twins/{device}"), Some(body)).await {
             Some((200, twin)) => {
-                assert_eq!(twin["properties"]["desired"]["$version"], json!(n + 1), "{device}: a version was skipped");
+                assert_eq!(
+                    twin["properties"]["desired"]["$version"],
+                    json!(n + 1),
+                    "{device}: a version was skipped"
+                );
                 writes.acknowledged.store(n, Ordering::Relaxed);
             }
             Some((status, body)) => panic!("{device}: {status} {body}"),
@@ -109,24 +96,32 @@ async fn write_until_dead(hub: &Hub, device: &str, writes: &Writes) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_writes_survive_sigkill() {
-    let rounds = std::env::var("FLEETYARD_CRASH_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("a number"));
-    let folder = tempfile::tempdir().expect("a folder");
+    let rounds =
+        std::env::var("FLEETYARD_CRASH_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("a number"));
+    let folder = folder();
     let all: Vec<(String, Writes)> = (0..WRITERS).map(|n| (format!("d{n}"), Writes::default())).collect();
     let mut total = 0;
     for round in 0..=rounds {
-        let mut hub = Hub::start(folder.path()).await;
+        let mut owner = Owner::start(folder.path()).await;
         for (device, writes) in &all {
             if round == 0 {
-                let (status, body) =
-                    hub.send("PUT", &format!("/devices/{device}"), Some(json!({ "deviceId": device }))).await.expect("an answer");
+                let (status, body) = owner
+                    .send("PUT", &format!("/devices/{device}"), Some(json!({ "deviceId": device })))
+                    .await
+                    .expect("an answer");
                 assert_eq!(status, 200, "{body}");
                 continue;
             }
-            let (status, twin) = hub.send("GET", &format!("/twins/{device}"), None).await.expect("an answer");
+            let (status, twin) =
+                owner.send("GET", &format!("/twins/{device}"), None).await.expect("an answer");
             assert_eq!(status, 200, "{twin}");
-            let (sent, acknowledged) = (writes.sent.load(Ordering::Relaxed), writes.acknowledged.load(Ordering::Relaxed));
+            let (sent, acknowledged) =
+                (writes.sent.load(Ordering::Relaxed), writes.acknowledged.load(Ordering::Relaxed));
             let n = twin["tags"]["n"].as_u64().unwrap_or(0);
-            assert!((acknowledged..=sent).contains(&n), "{device}: acknowledged {acknowledged}, sent {sent}, found {n}");
+            assert!(
+                (acknowledged..=sent).contains(&n),
+                "{device}: acknowledged {acknowledged}, sent {sent}, found {n}"
+            );
             let desired = &twin["properties"]["desired"];
             assert_eq!(desired["n"].as_u64().unwrap_or(0), n, "{device}: half of a write is there: {twin}");
             assert_eq!(desired["$version"], json!(n + 1), "{device}: versions have a gap");
@@ -137,17 +132,17 @@ async fn acknowledged_writes_survive_sigkill() {
             break;
         }
         let before: u64 = all.iter().map(|(_, writes)| writes.acknowledged.load(Ordering::Relaxed)).sum();
-        let load = futures_util::future::join_all(all.iter().map(|(device, writes)| write_until_dead(&hub, device, writes)));
+        let load = futures_util::future::join_all(
+            all.iter().map(|(device, writes)| write_until_dead(&owner, device, writes)),
+        );
         // Another moment each round, spread over the length of several group commits.
         let kill_after = Duration::from_millis(60 + round * 37 % 240);
-        let pid = hub.process.id().expect("it runs").to_string();
         let kill = async {
             tokio::time::sleep(kill_after).await;
-            let killed = Command::new("kill").args(["-KILL", &pid]).status().await.expect("kill runs");
-            assert!(killed.success());
+            owner.hub.signal("KILL").await;
         };
         tokio::join!(load, kill);
-        hub.process.wait().await.expect("it ends");
+        owner.hub.process.wait().await.expect("it ends");
         let after: u64 = all.iter().map(|(_, writes)| writes.acknowledged.load(Ordering::Relaxed)).sum();
         total += after - before;
     }

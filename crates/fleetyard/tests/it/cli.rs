@@ -1,0 +1,201 @@
+//! The command line against a real hub: what it prints where, and the exit code of every way to end.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::support::{Hub, folder, program, run, soon};
+
+#[tokio::test]
+async fn devices_modules_and_their_errors() {
+    let folder = folder();
+    let hub = Hub::start(folder.path()).await;
+    let created = hub.json(&["device", "create", "pump-1", "--status-reason", "new"]).await;
+    assert_eq!((created["deviceId"].as_str(), created["status"].as_str()), (Some("pump-1"), Some("enabled")));
+    let shown = hub.expect(0, &["device", "show", "pump-1"]).await.out;
+    let key = created["authentication"]["symmetricKey"]["primaryKey"].as_str().expect("a key");
+    assert!(!shown.contains(key), "a key was shown unasked");
+    assert!(hub.expect(0, &["device", "show", "pump-1", "--show-keys"]).await.out.contains(key));
+
+    hub.expect(4, &["device", "create", "pump-1"]).await;
+    hub.expect(3, &["device", "show", "pump-2"]).await;
+    hub.expect(1, &["device", "create", "not valid"]).await;
+    hub.expect(2, &["device", "create"]).await;
+    hub.expect(4, &["device", "update", "pump-1", "--status", "disabled", "--if-match", "AAAA"]).await;
+    let etag = created["etag"].as_str().expect("an etag");
+    let update = ["device", "update", "pump-1", "--status", "disabled", "--if-match", etag];
+    let updated = hub.json(&update).await;
+    assert_eq!(
+        (updated["status"].as_str(), updated["statusReason"].as_str()),
+        (Some("disabled"), Some("new"))
+    );
+    assert_eq!(updated["authentication"], created["authentication"], "keys stay");
+
+    hub.expect(0, &["module", "create", "pump-1", "valve", "--managed-by", "ops"]).await;
+    hub.expect(4, &["module", "create", "pump-1", "valve"]).await;
+    assert!(hub.expect(0, &["module", "list", "pump-1"]).await.out.contains("valve"));
+    let module = hub.json(&["module", "update", "pump-1", "valve", "--managed-by", "others"]).await;
+    assert_eq!(module["managedBy"], "others");
+    hub.expect(0, &["module", "delete", "pump-1", "valve"]).await;
+    hub.expect(3, &["module", "show", "pump-1", "valve"]).await;
+    hub.expect(0, &["device", "delete", "pump-1"]).await;
+    hub.expect(3, &["device", "delete", "pump-1"]).await;
+    let listed = hub.expect(0, &["device", "list"]).await;
+    assert_eq!((listed.out.as_str(), listed.err.trim()), ("", "none"));
+}
+
+#[tokio::test]
+async fn who_may_not_or_is_not_there_has_a_code() {
+    let folder = folder();
+    let mut hub = Hub::start(folder.path()).await;
+    let string = hub.expect(0, &["connection-string", "--policy", "registryRead"]).await.out;
+    let ca = folder.path().join("tls/ca.pem");
+    let ca = ca.to_str().expect("text");
+    let with = |command: &[&str]| -> Vec<String> {
+        let rest = ["--connection-string", string.trim(), "--ca", ca];
+        command.iter().copied().chain(rest).map(String::from).collect()
+    };
+    for (command, code) in
+        [(&["device", "list"][..], 5), (&["device", "create", "a"], 5), (&["device", "show", "a"], 3)]
+    {
+        let arguments = with(command);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let ended = run(&arguments).await;
+        assert_eq!(ended.code, code, "{command:?}: {}", ended.err);
+        assert!(!ended.err.contains("SharedAccessKey="), "{}", ended.err);
+    }
+    let untrusted = run(&["status", "--connection-string", string.trim()]).await;
+    assert_eq!(untrusted.code, 6, "{}", untrusted.err);
+    assert!(untrusted.err.contains("--ca"), "{}", untrusted.err);
+    let nobody = run(&["status", "--data", folder.path().join("none").to_str().expect("text")]).await;
+    assert_eq!(nobody.code, 2, "{}", nobody.err);
+    assert_eq!(hub.stop().await, Some(0));
+    let gone = hub.expect(6, &["status"]).await;
+    assert!(gone.err.contains("nothing answers there"), "{}", gone.err);
+}
+
+#[tokio::test]
+async fn twins_queries_and_methods() {
+    let folder = folder();
+    let hub = Hub::start(folder.path()).await;
+    for id in ["a", "b"] {
+        hub.expect(0, &["device", "create", id]).await;
+    }
+    let patched = hub
+        .json(&["twin", "patch", "a", "--tags", r#"{"site":"x","old":1}"#, "--desired", r#"{"rate":5}"#])
+        .await;
+    assert_eq!(patched["properties"]["desired"]["rate"], 5);
+    let etag = patched["etag"].as_str().expect("an etag");
+    let replaced = hub.json(&["twin", "replace", "a", r#"{"tags":{"site":"y"}}"#, "--if-match", etag]).await;
+    assert_eq!(replaced["tags"], json!({"site": "y"}));
+    assert_eq!(replaced["properties"]["desired"]["rate"], 5);
+    hub.expect(4, &["twin", "patch", "a", "--tags", "{}", "--if-match", etag]).await;
+    hub.expect(2, &["twin", "patch", "a", "{oops"]).await;
+    hub.expect(2, &["twin", "patch", "a", r#"{"site":"x"}"#]).await;
+    hub.expect(3, &["twin", "show", "c"]).await;
+
+    let rows = hub
+        .expect(0, &["query", "SELECT deviceId, tags.site FROM devices WHERE tags.site = 'y'", "--json"])
+        .await;
+    assert_eq!(
+        serde_json::from_str::<Value>(&rows.out).expect("one row"),
+        json!({"deviceId": "a", "site": "y"})
+    );
+    let wrong = hub.expect(1, &["query", "SELECT FROM"]).await;
+    assert!(wrong.err.contains("Line 1:"), "{}", wrong.err);
+    hub.expect(6, &["method", "call", "a", "reboot"]).await;
+    hub.expect(3, &["method", "call", "nobody", "reboot"]).await;
+    hub.expect(1, &["method", "call", "a", "reboot", "--timeout", "1"]).await;
+}
+
+#[tokio::test]
+async fn an_import_names_the_lines_that_failed() {
+    let folder = folder();
+    let hub = Hub::start(&folder.path().join("data")).await;
+    let file = folder.path().join("fleet");
+    let path = file.to_str().expect("text");
+    let many: Vec<_> = (0..250).map(|n| format!("pump-{n:03}")).collect();
+    std::fs::write(&file, many.join("\n")).expect("written");
+    assert_eq!(hub.json(&["device", "import-file", path]).await, json!({"done": 250, "failed": []}));
+    let count = hub.json(&["query", "SELECT COUNT() AS n FROM devices"]).await;
+    assert_eq!(count["n"], 250);
+
+    std::fs::write(&file, "pump-000\n{\"id\":\"new\",\"tags\":{\"site\":\"a\"}}\nbad id\n{oops}\n")
+        .expect("written");
+    let ended = hub.expect(7, &["device", "import-file", path]).await;
+    assert_eq!(ended.out.trim(), "1 of 4 done");
+    for line in ["line 1: pump-000: DeviceAlreadyExists", "line 3: bad id:", "line 4: not JSON"] {
+        assert!(ended.err.contains(line), "{}", ended.err);
+    }
+    assert_eq!(hub.json(&["twin", "show", "new"]).await["tags"], json!({"site": "a"}));
+    hub.expect(1, &["device", "import-file", path]).await;
+    hub.expect(2, &["device", "import-file", "/nowhere"]).await;
+}
+
+#[tokio::test]
+async fn artifacts_and_policies() {
+    let folder = folder();
+    let hub = Hub::start(&folder.path().join("data")).await;
+    let file = folder.path().join("firmware.bin");
+    std::fs::write(&file, vec![7; 1_000_000]).expect("written");
+    let added = hub.json(&["artifact", "add", file.to_str().expect("text")]).await;
+    assert_eq!((added["name"].as_str(), added["bytes"].as_u64()), (Some("firmware.bin"), Some(1_000_000)));
+    let digest = added["sha256"].as_str().expect("a digest");
+    assert!(hub.expect(0, &["artifact", "list"]).await.out.contains(digest));
+    let url = hub.expect(0, &["artifact", "url", digest, "--expires-in", "60"]).await.out;
+    assert!(
+        url.starts_with(&format!(
+            "https://localhost:{}/api/artifacts/{digest}/",
+            hub.https.rsplit(':').next().expect("a port")
+        )),
+        "{url}"
+    );
+    hub.expect(0, &["artifact", "remove", digest]).await;
+    hub.expect(3, &["artifact", "remove", digest]).await;
+
+    assert!(hub.expect(0, &["policy", "list"]).await.out.contains("registryReadWrite"));
+    let before = hub.expect(0, &["connection-string", "--policy", "service"]).await.out;
+    hub.expect(0, &["policy", "rotate", "service", "--key", "both"]).await;
+    let after = hub.expect(0, &["connection-string", "--policy", "service"]).await.out;
+    assert_ne!(before, after);
+    let ca = hub.data.join("tls/ca.pem");
+    for (string, code) in [(before, 5), (after, 0)] {
+        let status = ["status", "--connection-string", string.trim(), "--ca", ca.to_str().expect("text")];
+        assert_eq!(run(&status).await.code, code);
+    }
+    hub.expect(3, &["policy", "show", "nope"]).await;
+}
+
+#[tokio::test]
+async fn simulated_devices_are_seen_by_monitor_and_obey_methods() {
+    let folder = folder();
+    let hub = Hub::start(&folder.path().join("data")).await;
+    let data = hub.data.to_str().expect("text").to_string();
+    let start = |arguments: &[&str]| {
+        let mut command = program();
+        command.args(arguments).args(["--data", &data]).stdout(Stdio::piped());
+        command.spawn().expect("it starts")
+    };
+    hub.expect(0, &["device", "create", "sim-0001"]).await;
+    let position = hub.json(&["status"]).await["eventsEnd"].as_str().expect("a position").to_string();
+    let simulation = start(&["simulate", "--devices", "3", "--telemetry", "1"]);
+    let mut monitor = start(&["monitor", "--json", "--after", &position, "--source", "connection,telemetry"]);
+    let mut lines = BufReader::new(monitor.stdout.take().expect("piped")).lines();
+    let (mut connected, mut talked) = (0, false);
+    while connected < 3 || !talked {
+        let line = soon("events", lines.next_line()).await.expect("text").expect("the monitor goes on");
+        let event: Value = serde_json::from_str(&line).expect("JSON");
+        connected += usize::from(event["operation"] == "deviceConnected");
+        talked |= event["source"] == "telemetry";
+    }
+    let listed = hub.expect(0, &["device", "list", "--connected", "--json"]).await.out;
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let called = hub.expect(1, &["method", "call", "sim-0002", "unknownMethod"]).await;
+    assert!(called.err.contains("status 404") || called.err.contains("status 501"), "{}", called.err);
+    let id = simulation.id().expect("it runs").to_string();
+    let sent = tokio::process::Command::new("kill").args(["-INT", &id]).status().await.expect("kill runs");
+    assert!(sent.success());
+    let ended = soon("the simulation to end", simulation.wait_with_output()).await.expect("it ends");
+    assert_eq!(ended.status.code(), Some(0));
+}
