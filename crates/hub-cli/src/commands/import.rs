@@ -129,7 +129,7 @@ fn item(text: &str, bytes: usize, mode: &str) -> Result<Value, String> {
     if item.get("id").is_none() && item.get("deviceId").is_some() {
         item["id"] = item["deviceId"].take();
     }
-    if !item["id"].as_str().is_some_and(|id| !id.is_empty()) {
+    if item["id"].as_str().is_none_or(str::is_empty) {
         return Err("it has no \"id\"".into());
     }
     if item.get("importMode").is_none_or(Value::is_null) {

@@ -228,10 +228,12 @@ async fn read_body(body: Body) -> Result<Bytes, ApiError> {
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| ApiError::invalid("the body ended early"))?;
         bytes += chunk.len();
-        match bytes {
-            ..=JSON_BODY_BYTES_MAX => kept.extend_from_slice(&chunk),
-            ..=BODY_DROPPED_BYTES_MAX => kept = BytesMut::new(),
-            _ => break,
+        if bytes <= JSON_BODY_BYTES_MAX {
+            kept.extend_from_slice(&chunk);
+        } else if bytes <= BODY_DROPPED_BYTES_MAX {
+            kept = BytesMut::new();
+        } else {
+            break;
         }
     }
     if bytes > JSON_BODY_BYTES_MAX {

@@ -77,11 +77,13 @@ impl Model {
                     rows.remove(&key(*number));
                 }
                 Change::ExpectCurrent(number) => {
-                    drop(expected.insert(key(*number), self.version(&key(*number))))
+                    expected.insert(key(*number), self.version(&key(*number)));
                 }
-                Change::ExpectAbsent(number) => drop(expected.insert(key(*number), None)),
+                Change::ExpectAbsent(number) => {
+                    expected.insert(key(*number), None);
+                }
                 Change::ExpectVersion(number, version) => {
-                    drop(expected.insert(key(*number), Some(Commit(*version))))
+                    expected.insert(key(*number), Some(Commit(*version)));
                 }
             }
         }
