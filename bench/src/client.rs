@@ -61,11 +61,17 @@ impl Client {
         text(&mut body, device);
         text(&mut body, &format!("localhost/{device}/?api-version=2021-04-12"));
         text(&mut body, token);
-        client.stream.write_all(&packet(0x10, &body)).await?;
+        client.write(&packet(0x10, &body)).await?;
         match client.read().await? {
             (0x20, answer) if answer.get(1) == Some(&0) => Ok(client),
             (kind, answer) => bail!("the hub answered CONNECT with {kind:#x} {answer:?}"),
         }
+    }
+
+    /// Writes and flushes: TLS keeps bytes back when the socket takes none at the moment.
+    async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).await?;
+        Ok(self.stream.flush().await?)
     }
 
     async fn read(&mut self) -> Result<(u8, Vec<u8>)> {
@@ -91,7 +97,7 @@ impl Client {
             text(&mut body, filter);
             body.push(0);
         }
-        self.stream.write_all(&packet(0x82, &body)).await?;
+        self.write(&packet(0x82, &body)).await?;
         loop {
             if self.read().await?.0 == 0x90 {
                 return Ok(());
@@ -110,7 +116,7 @@ impl Client {
         let mut body = Vec::with_capacity(topic.len() + payload.len() + 2);
         text(&mut body, topic);
         body.extend_from_slice(payload);
-        Ok(self.stream.write_all(&packet(0x30, &body)).await?)
+        self.write(&packet(0x30, &body)).await
     }
 
     /// The next thing that the hub publishes.

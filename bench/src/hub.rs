@@ -43,7 +43,7 @@ impl Hub {
             ])
             .args(["--metrics-address", "127.0.0.1:0", "--data"])
             .arg(data)
-            .env("FLEETYARD_LOG", "warn")
+            .env("FLEETYARD_LOG", std::env::var_os("FLEETYARD_LOG").unwrap_or("warn".into()))
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

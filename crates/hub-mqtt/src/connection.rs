@@ -68,7 +68,8 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut link: Link<S>, stop: C
     let connect = match timeout(CONNECT_TIMEOUT, first_packet(&mut link.stream, &mut input)).await {
         Ok(Ok(connect)) => connect,
         Ok(Err(Some(code))) => return refuse(&mut link.stream, code).await,
-        Ok(Err(None)) | Err(_) => return,
+        Ok(Err(None)) => return tracing::debug!("ended a connection that did not begin with CONNECT"),
+        Err(_) => return tracing::debug!("ended a connection that sent no CONNECT in time"),
     };
     let (sender, downlinks) = mpsc::channel(SESSION_QUEUE_MAX);
     match enter(&link.hub, link.certificate.as_deref(), &connect, sender).await {
