@@ -1,6 +1,8 @@
 //! The binary: one program for the hub and for its command line. Reads arguments, calls one function, turns errors into
 //! words and exit codes. No logic.
 
+#[cfg(test)]
+mod cli_page;
 mod compose;
 mod config;
 mod connection_string;

@@ -20,6 +20,7 @@ use output::Output;
 
 /// Flags of every command.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Common options")]
 pub struct Common {
     /// Connection string of a policy; without it the hub of the data folder on this machine.
     #[arg(
@@ -33,7 +34,7 @@ pub struct Common {
     /// Certificate authority of the hub (PEM).
     #[arg(long, env = "FLEETYARD_CA", value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
-    /// Data folder of a hub on this machine.
+    /// Data folder of a hub on this machine; beside a connection string it only says which authority to trust.
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
     /// Print JSON: one value, or one per line where there are many.
@@ -70,7 +71,7 @@ pub enum Command {
     Twin(Group<commands::twin::Action>),
     /// Call direct methods.
     Method(Group<commands::method::Action>),
-    /// Ask which devices are how.
+    /// Run a query over all twins.
     Query(Single<commands::query::Arguments>),
     /// Watch telemetry, twin changes, lifecycle and connections as they happen.
     Monitor(Single<commands::monitor::Arguments>),
@@ -78,7 +79,7 @@ pub enum Command {
     Artifact(Group<commands::artifact::Action>),
     /// List shared access policies and renew their keys.
     Policy(Group<commands::policy::Action>),
-    /// Show how the hub is.
+    /// Show the hub in numbers.
     Status(Single<commands::status::Arguments>),
     /// Run simulated devices for as long as you like.
     Simulate(Single<commands::simulate::Arguments>),

@@ -28,7 +28,7 @@ pub struct Arguments {
     /// The file, or - for standard input. On each line an id, or a JSON object with id, status, tags, properties.desired,
     /// authentication, importMode and so on. Empty lines and lines that begin with # are skipped.
     file: PathBuf,
-    /// What to do with lines that have no importMode of their own: create, update, createOrUpdate, delete or updateTwin.
+    /// What to do with lines that have no importMode of their own.
     #[arg(long, default_value = "create", value_parser = ["create", "update", "createOrUpdate", "delete", "updateTwin"])]
     mode: String,
 }

@@ -38,7 +38,7 @@ pub enum Action {
     Rotate {
         /// Its name.
         name: String,
-        /// Which.
+        /// Which key; tokens made with another stay good.
         #[arg(long, value_enum)]
         key: Key,
         /// Print the new keys, too.

@@ -22,7 +22,7 @@ pub struct Arguments {
     /// Ask again and again, and show rows that come, change and go.
     #[arg(long)]
     watch: bool,
-    /// Pause between two questions, in seconds.
+    /// Pause between two questions, in seconds, 0.1 to 86400.
     #[arg(long, default_value_t = 2.0, value_name = "SECONDS", requires = "watch", value_parser = pause)]
     interval: f64,
 }
