@@ -83,6 +83,12 @@ name_type!(
     "module id"
 );
 
+name_type!(
+    /// A job's name, chosen by who creates it; same characters as a device id.
+    JobId,
+    "job id"
+);
+
 /// Whose twin, identity or session: a device, or one module of a device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TwinId {

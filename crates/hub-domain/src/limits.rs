@@ -60,6 +60,13 @@ pub const QUERY_PAGE_ROWS_MAX: usize = 1000;
 /// Rows in one page of a query if the caller names no size (S 7.1).
 pub const QUERY_PAGE_ROWS_DEFAULT: usize = 100;
 
+/// How long a job runs at most if its creator names no time (S 6.1).
+pub const JOB_EXECUTION_DEFAULT: Duration = Duration::from_secs(3600);
+/// Longest time that a job may run.
+pub const JOB_EXECUTION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How far ahead a job may be set.
+pub const JOB_AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// A firmware image or other artifact, in bytes.
 pub const ARTIFACT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// An artifact's name, in characters.

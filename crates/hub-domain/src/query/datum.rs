@@ -42,6 +42,21 @@ impl<'a> Datum<'a> {
         Datum::from(value)
     }
 
+    /// The value at `path` of a row that is at hand as its finished document.
+    pub fn in_document(document: &'a Value, path: &Path) -> Self {
+        if path.root() == Root::Unknown {
+            return Datum::Undefined;
+        }
+        let mut value = document;
+        for member in path.root().name().split('.') {
+            match value.get(member) {
+                Some(found) => value = found,
+                None => return Datum::Undefined,
+            }
+        }
+        Datum::at(value, path.segments())
+    }
+
     /// This value with scalars out of `Json` and without numbers that JSON cannot hold.
     pub(super) fn unpacked(self) -> Self {
         match self {
@@ -137,17 +152,7 @@ pub struct Document<'d>(pub &'d Value);
 
 impl Row for Document<'_> {
     fn get<'a>(&'a self, path: &Path) -> Datum<'a> {
-        let mut value = self.0;
-        if path.root() == Root::Unknown {
-            return Datum::Undefined;
-        }
-        for member in path.root().name().split('.') {
-            match value.get(member) {
-                Some(found) => value = found,
-                None => return Datum::Undefined,
-            }
-        }
-        Datum::at(value, path.segments())
+        Datum::in_document(self.0, path)
     }
 
     fn document(&self) -> Value {

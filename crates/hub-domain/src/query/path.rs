@@ -8,7 +8,7 @@ use super::ast::Source;
 pub enum Root {
     /// `deviceId`, also written `id`; of twins and of job records.
     DeviceId,
-    /// `moduleId`, only on module twins.
+    /// `moduleId`, only of module twins and their job records.
     ModuleId,
     /// `etag` of the twin.
     Etag,
@@ -105,6 +105,7 @@ const SECTION_ROOTS: &[(&str, Root)] =
 const JOB_ROOTS: &[(&str, Root)] = &[
     ("deviceId", Root::DeviceId),
     ("id", Root::DeviceId),
+    ("moduleId", Root::ModuleId),
     ("jobId", Root::JobId),
     ("jobType", Root::JobType),
     ("type", Root::JobType),
