@@ -4,7 +4,7 @@
 
 use hub_domain::artifact::Digest;
 use hub_domain::event::Position;
-use hub_domain::id::{DeviceId, ModuleId, TwinId};
+use hub_domain::id::{DeviceId, JobId, ModuleId, TwinId};
 
 use crate::{Commit, Key, KeyRange};
 
@@ -14,6 +14,9 @@ const TWIN: &str = "twin/";
 const MODULE_TWIN: &str = "module-twin/";
 const SESSION: &str = "session/";
 const ARTIFACT: &str = "artifact/";
+const JOB: &str = "job/";
+const JOB_STATE: &str = "job-state/";
+const JOB_ITEM: &str = "job-item/";
 const META: &str = "meta/";
 const LOG: &str = "log/";
 
@@ -28,6 +31,12 @@ pub enum RowKey {
     Session(TwinId),
     /// `artifact/{sha-256 in hexadecimal digits}`.
     Artifact(Digest),
+    /// What was asked of a job: `job/{job}`.
+    Job(JobId),
+    /// Where a job stands: `job-state/{job}`.
+    JobState(JobId),
+    /// A target of a job: `job-item/{job}/{device}` or `job-item/{job}/{device}/{module}`.
+    JobItem(JobId, TwinId),
     /// A single value of the hub: `meta/{name}`, name in `a-z` and `-`.
     Meta(String),
     /// `log/{commit number, 8 bytes}/{index in its batch, 4 bytes}`, both big endian.
@@ -42,6 +51,9 @@ impl RowKey {
             RowKey::Twin(id) => of_id(TWIN, MODULE_TWIN, id),
             RowKey::Session(id) => of_id(SESSION, SESSION, id),
             RowKey::Artifact(digest) => text(&[ARTIFACT, digest.as_str()]),
+            RowKey::Job(id) => text(&[JOB, id.as_str()]),
+            RowKey::JobState(id) => text(&[JOB_STATE, id.as_str()]),
+            RowKey::JobItem(job, id) => text(&[JOB_ITEM, job.as_str(), "/", &id.to_string()]),
             RowKey::Meta(name) => text(&[META, name]),
             RowKey::Event(position) => log(Commit(position.commit), position.place),
         }
@@ -63,6 +75,12 @@ impl RowKey {
             SESSION => parse_id(rest, None).map(RowKey::Session),
             // The digest's own spelling is the only one: another case would be a second key for it.
             ARTIFACT => Digest::parse(rest).filter(|digest| digest.as_str() == rest).map(RowKey::Artifact),
+            JOB => JobId::parse(rest).ok().map(RowKey::Job),
+            JOB_STATE => JobId::parse(rest).ok().map(RowKey::JobState),
+            JOB_ITEM => {
+                let (job, id) = rest.split_once('/')?;
+                Some(RowKey::JobItem(JobId::parse(job).ok()?, parse_id(id, None)?))
+            }
             META => is_meta_name(rest).then(|| RowKey::Meta(rest.to_owned())),
             _ => None,
         }
@@ -112,6 +130,26 @@ pub fn sessions() -> KeyRange {
 /// Every artifact.
 pub fn artifacts() -> KeyRange {
     KeyRange::prefix(ARTIFACT.as_bytes())
+}
+
+/// Every job.
+pub fn jobs() -> KeyRange {
+    KeyRange::prefix(JOB.as_bytes())
+}
+
+/// Every job behind the one with this name.
+pub fn jobs_after(id: &JobId) -> KeyRange {
+    jobs().from(RowKey::Job(id.clone()).to_key().successor())
+}
+
+/// The targets of one job.
+pub fn job_items(job: &JobId) -> KeyRange {
+    KeyRange::prefix(text(&[JOB_ITEM, job.as_str(), "/"]).as_bytes())
+}
+
+/// The targets of one job behind this one.
+pub fn job_items_after(job: &JobId, id: &TwinId) -> KeyRange {
+    job_items(job).from(RowKey::JobItem(job.clone(), id.clone()).to_key().successor())
 }
 
 /// The event log.
@@ -170,7 +208,11 @@ mod tests {
         prop_oneof![
             id.clone().prop_map(RowKey::Identity),
             id.clone().prop_map(RowKey::Twin),
-            id.prop_map(RowKey::Session),
+            id.clone().prop_map(RowKey::Session),
+            ID.prop_map(|job| RowKey::Job(JobId::parse(&job).expect("a valid id"))),
+            ID.prop_map(|job| RowKey::JobState(JobId::parse(&job).expect("a valid id"))),
+            (ID, id.clone())
+                .prop_map(|(job, id)| RowKey::JobItem(JobId::parse(&job).expect("a valid id"), id)),
             any::<[u8; 32]>().prop_map(|bytes| RowKey::Artifact(Digest::from_bytes(&bytes))),
             "[a-z-]{1,20}".prop_map(RowKey::Meta),
             any::<(u64, u32)>().prop_map(|(commit, place)| RowKey::Event(Position { commit, place })),
@@ -187,7 +229,7 @@ mod tests {
         fn parse_and_print_are_inverse(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..40),
-                r"(device|module|twin|module-twin|session|artifact|meta|log)/[a-z/\-]{0,12}".prop_map(String::into_bytes),
+                r"(device|module|twin|module-twin|session|artifact|job|job-state|job-item|meta|log)/[a-z/\-]{0,12}".prop_map(String::into_bytes),
                 proptest::collection::vec(any::<u8>(), 10..16).prop_map(|rest| [b"log/", &rest[..]].concat()),
             ]
         ) {

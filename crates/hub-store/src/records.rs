@@ -5,6 +5,7 @@
 pub mod artifact;
 pub mod event;
 pub mod identity;
+pub mod job;
 pub mod meta;
 pub mod session;
 pub mod twin;

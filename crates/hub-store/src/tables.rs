@@ -5,6 +5,7 @@
 pub mod artifacts;
 pub mod events;
 pub mod identities;
+pub mod jobs;
 pub mod meta;
 pub mod sessions;
 pub mod twins;

@@ -1,0 +1,214 @@
+//! The rows of jobs: what was asked (never rewritten), where the job stands, and one row for each target.
+
+use std::time::Duration;
+
+use hub_domain::id::{JobId, TwinId};
+use hub_domain::job::{ItemError, ItemStatus, JobAction, JobCounts, JobItem, JobSpec, JobState, JobStatus};
+use hub_domain::json::Object;
+use hub_domain::method::{MethodCall, MethodResult};
+use hub_domain::query::Condition;
+use hub_domain::twin::{TwinPatch, TwinUpdate};
+use serde::{Deserialize, Serialize};
+
+use super::{encode as encode_record, field, format_of, name, parse, time, unknown_format};
+use crate::keys::RowKey;
+use crate::{Bytes, Key, StoreError};
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SpecV1 {
+    action: ActionV1,
+    condition: String,
+    created: i64,
+    start: i64,
+    seconds_max: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
+enum ActionV1 {
+    PatchTwin {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tags: Option<Object>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        desired: Option<Object>,
+    },
+    CallMethod {
+        name: String,
+        payload: String,
+        response_seconds: u64,
+        connect_seconds: u64,
+        #[serde(default)]
+        wait_for_devices: bool,
+    },
+}
+
+/// The row of `job`.
+pub fn encode_spec(spec: &JobSpec) -> Bytes {
+    let section = |patch: &Option<TwinPatch>| patch.as_ref().map(|patch| patch.object().clone());
+    let action = match &spec.action {
+        JobAction::PatchTwin(update) => {
+            ActionV1::PatchTwin { tags: section(&update.tags), desired: section(&update.desired) }
+        }
+        JobAction::CallMethod { call, wait_for_devices } => ActionV1::CallMethod {
+            name: call.name.clone(),
+            payload: call.payload.clone(),
+            response_seconds: call.response_timeout.as_secs(),
+            connect_seconds: call.connect_timeout.as_secs(),
+            wait_for_devices: *wait_for_devices,
+        },
+    };
+    let record = SpecV1 {
+        action,
+        condition: spec.condition_text.clone(),
+        created: spec.created.ticks(),
+        start: spec.start.ticks(),
+        seconds_max: spec.execution_max.as_secs(),
+    };
+    encode_record(1, &record)
+}
+
+/// The job at `key`.
+pub fn decode_spec(key: &Key, row: &[u8]) -> Result<JobSpec, StoreError> {
+    let id = name(key, |key| match key {
+        RowKey::Job(id) => Some(id),
+        _ => None,
+    })?;
+    let record: SpecV1 = match format_of(key, row)? {
+        (1, json) => parse(key, json)?,
+        (other, _) => return Err(unknown_format(key, other, 1)),
+    };
+    let action = match record.action {
+        ActionV1::PatchTwin { tags, desired } => {
+            let section = |name, object: Option<Object>| {
+                object.map(|object| field(key, name, TwinPatch::new(object).ok())).transpose()
+            };
+            JobAction::PatchTwin(TwinUpdate {
+                tags: section("tags", tags)?,
+                desired: section("desired", desired)?,
+            })
+        }
+        ActionV1::CallMethod { name, payload, response_seconds, connect_seconds, wait_for_devices } => {
+            let call = MethodCall::new(&name, Some(payload), Some(response_seconds), Some(connect_seconds));
+            JobAction::CallMethod { call: field(key, "action", call.ok())?, wait_for_devices }
+        }
+    };
+    Ok(JobSpec {
+        id,
+        action,
+        condition: field(key, "condition", Condition::parse(&record.condition).ok())?,
+        condition_text: record.condition,
+        created: time(record.created),
+        start: time(record.start),
+        execution_max: Duration::from_secs(record.seconds_max),
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StateV1 {
+    status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    found_up_to: Option<(String, Option<String>)>,
+    all_found: bool,
+    /// Pending, running, succeeded, failed, cancelled.
+    counts: [u64; 5],
+}
+
+/// The row of `job-state`.
+pub fn encode_state(state: &JobState) -> Bytes {
+    let JobCounts { pending, running, succeeded, failed, cancelled } = state.counts;
+    let record = StateV1 {
+        status: state.status.as_str().to_owned(),
+        failure: state.failure.clone(),
+        started: state.started.map(|at| at.ticks()),
+        ended: state.ended.map(|at| at.ticks()),
+        found_up_to: state.found_up_to.as_ref().map(|id| {
+            (id.device.as_str().to_owned(), id.module.as_ref().map(|module| module.as_str().to_owned()))
+        }),
+        all_found: state.all_found,
+        counts: [pending, running, succeeded, failed, cancelled],
+    };
+    encode_record(1, &record)
+}
+
+/// The state at `key`, and of which job.
+pub fn decode_state(key: &Key, row: &[u8]) -> Result<(JobId, JobState), StoreError> {
+    let id = name(key, |key| match key {
+        RowKey::JobState(id) => Some(id),
+        _ => None,
+    })?;
+    let record: StateV1 = match format_of(key, row)? {
+        (1, json) => parse(key, json)?,
+        (other, _) => return Err(unknown_format(key, other, 1)),
+    };
+    let found_up_to = record
+        .found_up_to
+        .map(|(device, module)| field(key, "foundUpTo", TwinId::parse(&device, module.as_deref()).ok()));
+    let [pending, running, succeeded, failed, cancelled] = record.counts;
+    let state = JobState {
+        status: field(key, "status", JobStatus::parse(&record.status))?,
+        failure: record.failure,
+        started: record.started.map(time),
+        ended: record.ended.map(time),
+        found_up_to: found_up_to.transpose()?,
+        all_found: record.all_found,
+        counts: JobCounts { pending, running, succeeded, failed, cancelled },
+    };
+    Ok((id, state))
+}
+
+#[derive(Serialize, Deserialize)]
+struct ItemV1 {
+    status: String,
+    created: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<(i32, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<(String, String)>,
+}
+
+/// The row of `job-item`.
+pub fn encode_item(item: &JobItem) -> Bytes {
+    let record = ItemV1 {
+        status: item.status.as_str().to_owned(),
+        created: item.created.ticks(),
+        started: item.started.map(|at| at.ticks()),
+        ended: item.ended.map(|at| at.ticks()),
+        answer: item.answer.as_ref().map(|answer| (answer.status, answer.payload.clone())),
+        error: item.error.as_ref().map(|error| (error.code.clone(), error.description.clone())),
+    };
+    encode_record(1, &record)
+}
+
+/// The target at `key`, and of which job.
+pub fn decode_item(key: &Key, row: &[u8]) -> Result<(JobId, JobItem), StoreError> {
+    let (job, id) = name(key, |key| match key {
+        RowKey::JobItem(job, id) => Some((job, id)),
+        _ => None,
+    })?;
+    let record: ItemV1 = match format_of(key, row)? {
+        (1, json) => parse(key, json)?,
+        (other, _) => return Err(unknown_format(key, other, 1)),
+    };
+    let item = JobItem {
+        id,
+        status: field(key, "status", ItemStatus::parse(&record.status))?,
+        created: time(record.created),
+        started: record.started.map(time),
+        ended: record.ended.map(time),
+        answer: record.answer.map(|(status, payload)| MethodResult { status, payload }),
+        error: record.error.map(|(code, description)| ItemError { code, description }),
+    };
+    Ok((job, item))
+}
