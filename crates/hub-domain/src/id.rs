@@ -1,4 +1,4 @@
-//! Names of things: devices, modules, and the twins that belong to them.
+//! Names of things: devices, modules, the twins that belong to them, and configurations.
 //!
 //! An id is checked once, when it is made; code that holds one never checks again.
 
@@ -16,38 +16,69 @@ const ID_PUNCTUATION: &str = "-.%_*?!(),:=@$'";
 pub struct IdError {
     what: &'static str,
     problem: String,
+    alphabet: Alphabet,
+}
+
+/// Which letters and which punctuation an id may contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Alphabet {
+    letters: &'static str,
+    upper_case: bool,
+    punctuation: &'static str,
+}
+
+impl Alphabet {
+    /// Of devices and modules.
+    const REGISTRY: Alphabet =
+        Alphabet { letters: "ASCII letters", upper_case: true, punctuation: ID_PUNCTUATION };
+    /// Of configurations.
+    const CONFIGURATION: Alphabet = Alphabet {
+        letters: "lower-case ASCII letters",
+        upper_case: false,
+        punctuation: CONFIGURATION_ID_PUNCTUATION,
+    };
+
+    fn allows(self, c: char) -> bool {
+        c.is_ascii_lowercase()
+            || c.is_ascii_digit()
+            || (self.upper_case && c.is_ascii_uppercase())
+            || self.punctuation.contains(c)
+    }
 }
 
 impl fmt::Display for IdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} is not valid: {}; allowed are 1 to {ID_CHARS_MAX} ASCII letters, digits and {ID_PUNCTUATION}",
-            self.what, self.problem
+            "{} is not valid: {}; allowed are 1 to {ID_CHARS_MAX} {}, digits and {}",
+            self.what, self.problem, self.alphabet.letters, self.alphabet.punctuation
         )
     }
 }
 
 impl std::error::Error for IdError {}
 
-fn check(what: &'static str, text: &str) -> Result<Arc<str>, IdError> {
+/// Characters besides lower-case ASCII letters and digits that a configuration's id may contain (S 8.1).
+const CONFIGURATION_ID_PUNCTUATION: &str = "-.%_*?!(),:=@$'+#;~`";
+
+fn check(what: &'static str, text: &str, alphabet: Alphabet) -> Result<Arc<str>, IdError> {
     let problem = if text.is_empty() {
         Some("it is empty".to_string())
     } else if text.len() > ID_CHARS_MAX {
         Some(format!("it has {} bytes", text.len()))
     } else {
         text.char_indices()
-            .find(|(_, c)| !c.is_ascii_alphanumeric() && !ID_PUNCTUATION.contains(*c))
+            .find(|(_, c)| !alphabet.allows(*c))
             .map(|(at, c)| format!("character {c:?} at position {at}"))
     };
     match problem {
-        Some(problem) => Err(IdError { what, problem }),
+        Some(problem) => Err(IdError { what, problem, alphabet }),
         None => Ok(Arc::from(text)),
     }
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $alphabet:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -55,7 +86,7 @@ macro_rules! name_type {
         impl $name {
             /// Checks `text`; errs with what is wrong and what is allowed.
             pub fn parse(text: &str) -> Result<Self, IdError> {
-                check($what, text).map(Self)
+                check($what, text, Alphabet::$alphabet).map(Self)
             }
 
             /// The name as text.
@@ -75,18 +106,27 @@ macro_rules! name_type {
 name_type!(
     /// A device's name: case-sensitive, 1 to 128 characters, stable for ever.
     DeviceId,
-    "device id"
+    "device id",
+    REGISTRY
 );
 name_type!(
     /// A module's name within its device; same characters as a device id.
     ModuleId,
-    "module id"
+    "module id",
+    REGISTRY
+);
+name_type!(
+    /// A configuration's name: 1 to 128 characters, no upper case, so that no two differ by case alone (S 8.1).
+    ConfigurationId,
+    "configuration id",
+    CONFIGURATION
 );
 
 name_type!(
     /// A job's name, chosen by who creates it; same characters as a device id.
     JobId,
-    "job id"
+    "job id",
+    REGISTRY
 );
 
 /// Whose twin, identity or session: a device, or one module of a device.
@@ -144,5 +184,15 @@ mod tests {
         }
         let text = ModuleId::parse("a/b").expect_err("slash").to_string();
         assert!(text.contains("module id") && text.contains("'/' at position 1"), "{text}");
+        for good in ["a", "firmware-2.1+beta", "0:_*!'", &"x".repeat(128)] {
+            assert_eq!(ConfigurationId::parse(good).expect("a valid id").as_str(), good);
+        }
+        for bad in
+            ["", "A", "a b", "a&b", "a^", "[", "]", "{", "}", "\\", "|", "\"", "<", ">", "a/b", "ü", "\u{7f}"]
+        {
+            assert!(ConfigurationId::parse(bad).is_err(), "{bad:?} must be refused");
+        }
+        let text = ConfigurationId::parse("aB").expect_err("upper case").to_string();
+        assert!(text.contains("'B' at position 1") && text.contains("lower-case"), "{text}");
     }
 }

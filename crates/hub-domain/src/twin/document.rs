@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::Twin;
+use super::ownership::configurations;
 use crate::identity::{Authentication, Identity};
 use crate::json::Object;
 use crate::time::Timestamp;
@@ -74,6 +75,9 @@ impl TwinDocument<'_> {
             "properties",
             json!({ "desired": twin.desired.to_service_json(), "reported": twin.reported.to_service_json() }),
         );
+        if let Some(configurations) = configurations(twin) {
+            put("configurations", configurations);
+        }
         if !identity.id.is_module() {
             put("capabilities", json!({ "iotEdge": identity.edge }));
         }

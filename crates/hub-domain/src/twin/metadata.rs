@@ -23,23 +23,28 @@ impl Metadata {
     }
 
     /// A tree for `values` in which every node has the same stamp.
-    pub fn of(values: &Object, stamp: Stamp) -> Self {
+    pub fn of(values: &Object, stamp: &Stamp) -> Self {
         let children = values
             .iter()
             .map(|(key, value)| match value {
                 Value::Object(inner) => (key.clone(), Metadata::of(inner, stamp)),
-                _ => (key.clone(), Metadata::leaf(stamp)),
+                _ => (key.clone(), Metadata::leaf(stamp.clone())),
             })
             .collect();
-        Self { stamp, children }
+        Self { stamp: stamp.clone(), children }
     }
 
-    /// As the service prints it: `$lastUpdated`, for desired `$lastUpdatedVersion`, and the children by name.
+    /// As the service prints it: `$lastUpdated`, for desired `$lastUpdatedVersion`, `$lastUpdatedBy` and
+    /// `$lastUpdatedByDigest` where a configuration wrote it, and the children by name.
     pub fn to_json(&self) -> Object {
         let mut object = Object::new();
         object.insert("$lastUpdated".into(), Value::from(self.stamp.at.to_string()));
         if let Some(version) = self.stamp.version {
-            object.insert("$lastUpdatedVersion".into(), Value::from(version));
+            object.insert("$lastUpdatedVersion".into(), Value::from(version.get()));
+        }
+        if let Some(by) = &self.stamp.by {
+            object.insert("$lastUpdatedBy".into(), Value::from(by.configuration().as_str()));
+            object.insert("$lastUpdatedByDigest".into(), Value::from(by.digest().to_string()));
         }
         for (key, child) in &self.children {
             object.insert(key.clone(), Value::Object(child.to_json()));
@@ -62,6 +67,6 @@ impl Metadata {
                 ))
             })
             .collect();
-        Metadata { stamp: self.stamp, children }
+        Metadata { stamp: self.stamp.clone(), children }
     }
 }

@@ -5,9 +5,11 @@
 
 mod document;
 mod metadata;
+mod ownership;
 mod properties;
 mod row;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,8 +17,10 @@ use serde_json::Value;
 
 pub use document::{Connection, TwinDocument};
 pub use metadata::Metadata;
+pub use ownership::{ConfigurationStatus, WrittenBy};
 pub use properties::{Properties, Stamp};
 
+use crate::id::ConfigurationId;
 use crate::json::{Object, RuleError, check_rules, replacement_patch, size_bytes, without_nulls};
 use crate::limits::{TWIN_SECTION_BYTES_MAX, TWIN_TAGS_BYTES_MAX};
 use crate::time::Timestamp;
@@ -35,6 +39,8 @@ pub struct Twin {
     pub reported: Properties,
     /// The DTDL model that the device announced.
     pub model_id: Option<String>,
+    /// The configurations that match this twin, and how they fare.
+    pub configurations: BTreeMap<ConfigurationId, ConfigurationStatus>,
 }
 
 /// A checked merge patch for one section: keys, values and depth are within the limits.
@@ -145,9 +151,10 @@ impl Twin {
         Self {
             etag_counter: 1,
             tags: Object::new(),
-            desired: Properties::new(Stamp { at: now, version: Some(1) }),
-            reported: Properties::new(Stamp { at: now, version: None }),
+            desired: Properties::new(Stamp::desired(now, 1)),
+            reported: Properties::new(Stamp::reported(now)),
             model_id: None,
+            configurations: BTreeMap::new(),
         }
     }
 
@@ -184,10 +191,10 @@ impl Twin {
             change.tags = Some(Arc::new(told(mode, &self.tags, patch, &twin.tags)));
         }
         if let Some(TwinPatch(patch)) = &update.desired {
-            let stamp = Stamp { at: now, version: Some(self.desired.version + 1) };
+            let stamp = Stamp::desired(now, self.desired.version + 1);
             match mode {
-                WriteMode::Patch => twin.desired.merge(patch, stamp),
-                WriteMode::Replace => twin.desired.replace(patch, stamp),
+                WriteMode::Patch => twin.desired.merge(patch, &stamp),
+                WriteMode::Replace => twin.desired.replace(patch, &stamp),
             }
             check_size("desired", &twin.desired.values, TWIN_SECTION_BYTES_MAX)?;
             change.desired = Some(Arc::new(told(mode, &self.desired.values, patch, &twin.desired.values)));
@@ -206,7 +213,7 @@ impl Twin {
             return Err(TwinError::Precondition);
         }
         let mut twin = self.clone();
-        twin.reported.merge(patch, Stamp { at: now, version: None });
+        twin.reported.merge(patch, &Stamp::reported(now));
         check_size("reported", &twin.reported.values, TWIN_SECTION_BYTES_MAX)?;
         let change = TwinChange {
             mode: WriteMode::Patch,

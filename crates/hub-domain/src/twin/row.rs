@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::document::thumbprints;
-use super::{Metadata, Properties, TwinDocument};
+use super::ownership::configurations;
+use super::{Metadata, Properties, Twin, TwinDocument};
 use crate::json::Object;
 use crate::query::{Datum, Path, Root, Row};
 
@@ -42,9 +43,9 @@ impl Row for TwinDocument<'_> {
             },
             Root::DeviceScope => scalar(identity.device_scope.as_deref().map_or(Datum::Undefined, text)),
             Root::ParentScopes => scalar(Datum::Json(Cow::Owned(identity.parent_scopes.clone().into()))),
-            // Configurations and job records do not exist yet; neither do names that nobody knows.
-            Root::Configurations
-            | Root::JobId
+            Root::Configurations => configured(twin, segments),
+            // Of job records, and names that nobody knows.
+            Root::JobId
             | Root::JobType
             | Root::JobStatus
             | Root::StartTimeUtc
@@ -89,6 +90,18 @@ fn tags<'a>(tags: &'a Object, segments: &[String]) -> Datum<'a> {
     }
 }
 
+fn configured<'a>(twin: &'a Twin, segments: &[String]) -> Datum<'a> {
+    let Some((id, rest)) = segments.split_first() else {
+        return configurations(twin).map_or(Datum::Undefined, Datum::from);
+    };
+    // Ids have no upper case, so a linear look by text finds what a parsed id would.
+    match (twin.configurations.iter().find(|(known, _)| known.as_str() == id), rest) {
+        (Some((_, status)), [only]) if only == "status" => text(status.as_str()),
+        (Some((_, status)), rest) => within(status.to_json(), rest),
+        (None, _) => Datum::Undefined,
+    }
+}
+
 fn section<'a>(properties: &'a Properties, segments: &[String]) -> Datum<'a> {
     match segments.split_first() {
         None => Datum::Json(Cow::Owned(Value::Object(properties.to_service_json()))),
@@ -105,7 +118,13 @@ fn metadata<'a>(node: &'a Metadata, segments: &[String]) -> Datum<'a> {
         None => Datum::Json(Cow::Owned(Value::Object(node.to_json()))),
         Some((last, [])) if last == "$lastUpdated" => owned(node.stamp.at.to_string()),
         Some((last, [])) if last == "$lastUpdatedVersion" => {
-            node.stamp.version.map_or(Datum::Undefined, |version| Datum::Number(version as f64))
+            node.stamp.version.map_or(Datum::Undefined, |version| Datum::Number(version.get() as f64))
+        }
+        Some((last, [])) if last == "$lastUpdatedBy" => {
+            node.stamp.by.as_ref().map_or(Datum::Undefined, |by| text(by.configuration().as_str()))
+        }
+        Some((last, [])) if last == "$lastUpdatedByDigest" => {
+            node.stamp.by.as_ref().map_or(Datum::Undefined, |by| owned(by.digest().to_string()))
         }
         Some((first, rest)) => {
             node.children.get(first).map_or(Datum::Undefined, |child| metadata(child, rest))

@@ -24,9 +24,9 @@ fn desired(value: Value) -> TwinUpdate {
 #[test]
 fn merges_are_rfc_7396() {
     let check = |before: Value, change: Value, after: Value| {
-        let mut properties = Properties::new(Stamp { at: at(0), version: None });
-        properties.replace(&object(before.clone()), Stamp { at: at(1), version: None });
-        properties.merge(patch(change.clone()).object(), Stamp { at: at(2), version: None });
+        let mut properties = Properties::new(Stamp::reported(at(0)));
+        properties.replace(&object(before.clone()), &Stamp::reported(at(1)));
+        properties.merge(patch(change.clone()).object(), &Stamp::reported(at(2)));
         assert_eq!(Value::Object(properties.values.clone()), after, "{before} + {change}");
         let mut tags = object(before);
         merge(&mut tags, &object(change));
@@ -136,6 +136,94 @@ fn echoed_version_and_metadata_are_dropped_others_refused() {
     assert!(TwinPatch::from_value(json!([1])).expect_err("array").to_string().contains("an array"));
 }
 
+/// A twin in which a configuration wrote `a.b` and `d`, and which two match.
+fn configured() -> Twin {
+    let (mut twin, _) = Twin::new(at(1))
+        .update(
+            &desired(json!({"a": {"b": 1, "c": 2}, "d": 3})),
+            WriteMode::Patch,
+            &Precondition::None,
+            at(2),
+        )
+        .expect("values");
+    let id = |text| ConfigurationId::parse(text).expect("an id");
+    let by = Some(WrittenBy::new(id("cfg-a"), 638_993, false));
+    let children = &mut twin.desired.metadata.children;
+    children.get_mut("a").and_then(|a| a.children.get_mut("b")).expect("a.b").stamp.by = by.clone();
+    children.get_mut("d").expect("d").stamp.by = by;
+    twin.configurations.insert(id("cfg-a"), ConfigurationStatus::Applied);
+    twin.configurations.insert(id("cfg-b"), ConfigurationStatus::Targeted);
+    twin
+}
+
+#[test]
+fn a_write_by_anybody_else_takes_the_leaves_it_touches_from_their_configuration() {
+    let owners = |twin: &Twin| {
+        let metadata = Value::Object(twin.desired.metadata.to_json());
+        ["/a/b", "/d"]
+            .map(|path| metadata.pointer(path).is_some_and(|node| node["$lastUpdatedBy"] == "cfg-a"))
+    };
+    let check = |change: Value, mode: WriteMode, expected: [bool; 2]| {
+        let (twin, _) =
+            configured().update(&desired(change.clone()), mode, &Precondition::None, at(3)).expect("a write");
+        assert_eq!(owners(&twin), expected, "{change}");
+    };
+    assert_eq!(owners(&configured()), [true, true]);
+    check(json!({"x": 1}), WriteMode::Patch, [true, true]);
+    check(json!({"a": {"c": 1}}), WriteMode::Patch, [true, true]);
+    check(json!({"a": {"b": 1}}), WriteMode::Patch, [false, true]);
+    check(json!({"a": 5}), WriteMode::Patch, [false, true]);
+    check(json!({"d": {"e": 1}}), WriteMode::Patch, [true, false]);
+    check(json!({"d": {}}), WriteMode::Patch, [true, false]);
+    check(json!({"a": {"b": 1, "c": 2}, "d": 3}), WriteMode::Replace, [false, false]);
+}
+
+#[test]
+fn documents_and_queries_show_configurations() {
+    let authentication = crate::identity::Authentication::None;
+    let identity = crate::identity::Identity {
+        id: crate::id::TwinId::parse("d", None).expect("an id"),
+        generation: "1".into(),
+        etag_counter: 1,
+        status: crate::identity::Status::Enabled,
+        status_reason: None,
+        status_updated: Timestamp::NEVER,
+        authentication,
+        managed_by: None,
+        edge: false,
+        device_scope: None,
+        parent_scopes: Vec::new(),
+    };
+    let (twin, plain) = (configured(), Twin::new(at(1)));
+    let row = TwinDocument { identity: &identity, twin: &twin, connection: Connection::NEVER };
+    let document = row.to_json();
+    assert_eq!(
+        document["configurations"],
+        json!({"cfg-a": {"status": "Applied"}, "cfg-b": {"status": "Targeted"}})
+    );
+    let leaf = &document["properties"]["desired"]["$metadata"]["a"]["b"];
+    assert_eq!(leaf["$lastUpdatedByDigest"], "638993");
+    let bare = TwinDocument { twin: &plain, ..row };
+    assert!(bare.to_json().get("configurations").is_none());
+    for (condition, expected) in [
+        ("configurations.[[cfg-a]].status = 'Applied'", true),
+        ("configurations.[[cfg-b]].Status = 'Targeted'", true),
+        ("configurations.[[cfg-b]].status = 'Applied'", false),
+        ("configurations.[[cfg-c]].status != 'Applied'", false),
+        ("is_defined(configurations.[[cfg-a]])", true),
+        ("is_defined(configurations)", true),
+        ("properties.desired.$metadata.a.b.$lastUpdatedBy = 'cfg-a'", true),
+        ("properties.desired.$metadata.d.$lastUpdatedByDigest = '638993'", true),
+        ("is_defined(properties.desired.$metadata.a.$lastUpdatedBy)", false),
+    ] {
+        let condition = crate::query::Condition::parse(condition).expect(condition);
+        assert_eq!(condition.matches(&row), expected, "{condition}");
+        assert!(!condition.matches(&bare), "{condition}");
+        // The short cut and the document say the same.
+        assert_eq!(condition.matches(&crate::query::Document(&document)), expected, "{condition}");
+    }
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -165,12 +253,12 @@ fn mirrors(values: &Object, metadata: &Metadata) -> bool {
 proptest! {
     #[test]
     fn merging_twice_is_merging_once(before in any_object(), change in any_object()) {
-        let stamp = Stamp { at: at(5), version: Some(9) };
-        let mut once = Properties::new(Stamp { at: at(1), version: Some(1) });
-        once.replace(&before, stamp);
-        once.merge(&change, stamp);
+        let stamp = Stamp::desired(at(5), 9);
+        let mut once = Properties::new(Stamp::desired(at(1), 1));
+        once.replace(&before, &stamp);
+        once.merge(&change, &stamp);
         let mut twice = once.clone();
-        twice.merge(&change, stamp);
+        twice.merge(&change, &stamp);
         prop_assert_eq!(&once.values, &twice.values);
         prop_assert_eq!(&once.metadata, &twice.metadata);
         prop_assert!(mirrors(&once.values, &once.metadata));

@@ -1,5 +1,7 @@
 //! The digital twin view: properties with their acknowledgements, written by JSON Patch, and commands (S 13).
 
+use std::num::NonZeroU64;
+
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
@@ -107,7 +109,7 @@ fn property_metadata(
     let mut metadata = Map::new();
     if let Some(wanted) = wanted {
         metadata.insert("desiredValue".into(), wanted.clone());
-        let version = node(&twin.desired.metadata).and_then(|node| node.stamp.version);
+        let version = node(&twin.desired.metadata).and_then(|node| node.stamp.version).map(NonZeroU64::get);
         metadata.insert("desiredVersion".into(), version.into());
     }
     for (from, to) in [("ac", "ackCode"), ("av", "ackVersion"), ("ad", "ackDescription")] {

@@ -1,1 +1,80 @@
-//! Fixtures.
+//! Fixtures: rows as releases wrote them are read, and what this release writes is read back as it was.
+//! A line here must never be changed: it is what is on people's disks.
+
+use hub_domain::id::ConfigurationId;
+use hub_domain::json::Object;
+use hub_domain::time::Timestamp;
+use hub_domain::twin::{ConfigurationStatus, Stamp, Twin, WrittenBy};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn object(value: Value) -> Object {
+    value.as_object().expect("an object").clone()
+}
+
+fn row(json: &str) -> Vec<u8> {
+    [&[1], json.as_bytes()].concat()
+}
+
+/// A twin from before there were configurations.
+const TWIN_PLAIN: &str = r#"{"etag":3,"tags":{"site":"a"},"desired":{"version":2,"values":{"a":{"b":1}},"stamps":[50000000,2,{"a":[50000000,2,{"b":[50000000,2]}]}]},"reported":{"version":1,"values":{},"stamps":[10000000,null]},"modelId":"dtmi:x;1"}"#;
+
+/// A twin that two configurations match, one of which wrote two of its properties.
+const TWIN_CONFIGURED: &str = r#"{"etag":3,"tags":{"site":"a"},"desired":{"version":2,"values":{"a":{"b":1},"c":2},"stamps":[50000000,2,{"a":[50000000,2,{"b":[50000000,2]}],"c":[50000000,2]}],"owned":[{"by":"cfg-a","digest":638993,"paths":["a.b","c"]}]},"reported":{"version":1,"values":{},"stamps":[10000000,null]},"modelId":"dtmi:x;1","configurations":{"cfg-a":"Applied","cfg-b":"Targeted"}}"#;
+
+fn configuration(id: &str) -> ConfigurationId {
+    ConfigurationId::parse(id).expect("an id")
+}
+
+fn plain_twin() -> Twin {
+    let mut twin = Twin::new(Timestamp::from_seconds(1));
+    twin.etag_counter = 3;
+    twin.tags = object(json!({"site": "a"}));
+    twin.desired.merge(&object(json!({"a": {"b": 1}})), &Stamp::desired(Timestamp::from_seconds(5), 2));
+    twin.model_id = Some("dtmi:x;1".into());
+    twin
+}
+
+fn configured_twin() -> Twin {
+    let mut twin = plain_twin();
+    twin.desired.version = 1;
+    twin.desired.merge(&object(json!({"c": 2})), &Stamp::desired(Timestamp::from_seconds(5), 2));
+    let by = Some(WrittenBy::new(configuration("cfg-a"), 638_993, false));
+    let children = &mut twin.desired.metadata.children;
+    children.get_mut("c").expect("c").stamp.by = by.clone();
+    children.get_mut("a").and_then(|a| a.children.get_mut("b")).expect("a.b").stamp.by = by;
+    twin.configurations.insert(configuration("cfg-a"), ConfigurationStatus::Applied);
+    twin.configurations.insert(configuration("cfg-b"), ConfigurationStatus::Targeted);
+    twin
+}
+
+#[test]
+fn twins_are_written_and_read_as_ever() {
+    let key = Key::new("twin/d");
+    for (fixture, twin) in [(TWIN_PLAIN, plain_twin()), (TWIN_CONFIGURED, configured_twin())] {
+        let (id, read) = twin::decode(&key, &row(fixture)).expect("a row that is read");
+        assert_eq!((id.to_string().as_str(), read), ("d", twin.clone()));
+        assert_eq!(String::from_utf8_lossy(&twin::encode(&twin)), String::from_utf8_lossy(&row(fixture)));
+    }
+    let mut deployed = plain_twin();
+    deployed.desired.metadata.children.get_mut("a").expect("a").stamp.by =
+        Some(WrittenBy::new(configuration("edge"), u64::MAX, true));
+    assert_eq!(twin::decode(&key, &twin::encode(&deployed)).expect("read back").1, deployed);
+}
+
+#[test]
+fn damage_in_what_configurations_left_is_told() {
+    let key = Key::new("twin/d");
+    for (good, bad) in [
+        ("\"a.b\"", "\"a.x\""),
+        ("\"by\":\"cfg-a\"", "\"by\":\"CFG\""),
+        ("\"Applied\"", "\"applied\""),
+        ("\"cfg-b\"", "\"a b\""),
+    ] {
+        let damaged = TWIN_CONFIGURED.replacen(good, bad, 1);
+        assert_ne!(damaged, TWIN_CONFIGURED, "{good}");
+        let error = twin::decode(&key, &row(&damaged)).expect_err(bad);
+        assert!(error.to_string().contains("is not valid"), "{error}");
+    }
+}
