@@ -3,5 +3,8 @@
 
 mod backends;
 mod blobs;
+mod disasters;
 mod model;
+mod mounts;
 mod policies;
+mod power_cut;
