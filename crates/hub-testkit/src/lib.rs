@@ -1,4 +1,4 @@
-//! A whole hub in memory with a manual clock, for tests of everything above the engine. Never part of the product.
+//! A whole hub, in memory or on disk, with a manual clock, for tests of everything above the engine. Never part of the product.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use hub_engine::policies::Policies;
 use hub_engine::tasks::Tasks;
 use hub_engine::{Config, Hub, Parts, Principal};
 use hub_store::blobs::BlobFolder;
-use hub_store::{MemoryStore, Store};
+use hub_store::{EmbeddedOptions, EmbeddedStore, MemoryStore, Store};
 
 /// The name of every test hub.
 pub const HOSTNAME: &str = "hub.test";
@@ -20,7 +20,7 @@ pub const HOSTNAME: &str = "hub.test";
 /// Where the clock of a new test hub stands, in seconds since 1970.
 pub const START_SECONDS: i64 = 1_800_000_000;
 
-/// A hub on a store in memory.
+/// A hub with a manual clock.
 pub struct TestHub {
     /// The hub.
     pub hub: Arc<Hub>,
@@ -40,10 +40,21 @@ impl TestHub {
         Self::on(Arc::new(MemoryStore::new())).await
     }
 
+    /// A new hub whose store is a file in its folder, as in the product.
+    pub async fn start_on_disk() -> Self {
+        let folder = new_folder();
+        let file = folder.path().join("hub.redb");
+        let store = EmbeddedStore::open(&file, EmbeddedOptions::default()).expect("a new store");
+        Self::within(Arc::new(store), folder).await
+    }
+
     /// A hub on a store that may hold something.
     pub async fn on(store: Arc<dyn Store>) -> Self {
+        Self::within(store, new_folder()).await
+    }
+
+    async fn within(store: Arc<dyn Store>, folder: tempfile::TempDir) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START_SECONDS)));
-        let folder = tempfile::tempdir().expect("a temporary folder");
         let tasks = Tasks::new();
         let policies = Policies::in_memory();
         let list = policies.list().to_vec();
@@ -123,4 +134,8 @@ impl TestHub {
         };
         make_token(&resource, &keys.primary, expiry, None)
     }
+}
+
+fn new_folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
 }

@@ -1,0 +1,5 @@
+//! The HTTPS front end over real TLS sockets, against a whole hub whose store is a file. One module per subject;
+//! `support` starts the hub and holds the clients. Every test has a hub of its own on a free port.
+
+mod access;
+mod support;
