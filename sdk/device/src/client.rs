@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::run::{self, Answer};
 use crate::{ConnectionString, Error};
 
-/// Longest wait for the answer to a twin request.
+/// Longest wait for the answer to a twin request, over as many connections as it takes.
 pub const TWIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest wait for a message to be acknowledged.
+/// Longest wait for room in the queue of messages to send.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(120);
 /// Method calls and desired patches that may wait for the application.
 pub const QUEUE_MAX: usize = 64;
@@ -184,7 +184,8 @@ impl DeviceClient {
         }
     }
 
-    /// Sends a message at QoS 1: kept and sent again until the hub has stored it.
+    /// Queues a message and returns; does not wait for the hub. It goes out at QoS 1: kept in memory and sent again on every
+    /// connection until the hub has stored it. Errs if the queue is full for [`SEND_TIMEOUT`].
     pub async fn send(&self, message: Message) -> Result<(), Error> {
         let module =
             self.id.module_id.as_ref().map(|module| format!("modules/{module}/")).unwrap_or_default();
@@ -215,13 +216,20 @@ impl DeviceClient {
 
     async fn request(&self, operation: &str, body: Vec<u8>) -> Result<Answer, Error> {
         let rid = self.shared.next.fetch_add(1, Ordering::Relaxed).to_string();
-        let (sender, answer) = oneshot::channel();
-        self.shared.answers().insert(rid.clone(), sender);
         let forget = Forget { shared: &self.shared, rid: &rid };
+        let topic = format!("$iothub/twin/{operation}?$rid={rid}");
         let ask = async {
-            let topic = format!("$iothub/twin/{operation}?$rid={rid}");
-            self.client.publish(topic, QoS::AtMostOnce, false, body).await.map_err(|_| Error::Closed)?;
-            answer.await.map_err(|_| Error::TimedOut)
+            loop {
+                let (sender, answer) = oneshot::channel();
+                self.shared.answers().insert(rid.clone(), sender);
+                self.connected().await?;
+                let sent = self.client.publish(&topic, QoS::AtMostOnce, false, body.clone());
+                sent.await.map_err(|_| Error::Closed)?;
+                // Without an answer the connection was lost; reading and merging may both be done twice.
+                if let Ok(answer) = answer.await {
+                    return Ok(answer);
+                }
+            }
         };
         let answer = tokio::time::timeout(TWIN_TIMEOUT, ask).await.map_err(|_| Error::TimedOut)??;
         drop(forget);

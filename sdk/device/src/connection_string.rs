@@ -31,7 +31,7 @@ impl fmt::Debug for ConnectionString {
 }
 
 impl ConnectionString {
-    /// Parses a connection string. Errs with the key that is missing, unknown or given twice.
+    /// Parses a connection string. Errs with the key that is missing, empty, unknown or given twice.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |problem: String| Error::ConnectionString(problem);
         let (mut host, mut device, mut module, mut key, mut gateway, mut x509) =
@@ -47,6 +47,9 @@ impl ConnectionString {
                 "x509" => &mut x509,
                 _ => return Err(wrong(format!("'{name}' is not known"))),
             };
+            if value.is_empty() {
+                return Err(wrong(format!("'{name}' is empty")));
+            }
             if slot.replace(value.to_string()).is_some() {
                 return Err(wrong(format!("'{name}' is given twice")));
             }
@@ -108,7 +111,16 @@ mod tests {
             ("HostName=h;SharedAccessKey=a", "DeviceId is missing"),
             ("DeviceId=d;SharedAccessKey=a", "HostName is missing"),
             ("HostName=h;DeviceId=d", "exactly one"),
+            ("HostName=h;DeviceId=d;SharedAccessKey=a;x509=true", "exactly one"),
+            ("HostName=h;DeviceId=d;x509=false", "exactly one"),
             ("HostName=h;HostName=h;DeviceId=d;x509=true", "twice"),
+            ("hostname=h;HOSTNAME=h", "twice"),
+            ("HostName=h;DeviceId=;SharedAccessKey=a", "'DeviceId' is empty"),
+            (
+                "HostName=h;DeviceId=d;SharedAccessKeyName=p;SharedAccessKey=a",
+                "'SharedAccessKeyName' is not known",
+            ),
+            ("", "exactly one"),
             ("HostName=h;Color=red", "'Color' is not known"),
             ("nonsense", "no '='"),
         ] {

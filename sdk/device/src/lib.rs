@@ -7,6 +7,7 @@ pub mod agent;
 mod client;
 mod connection_string;
 mod error;
+mod kept;
 mod run;
 mod tls;
 mod token;

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{ConnectionState, MethodRequest, Shared};
+use crate::kept::{INFLIGHT_MAX, Kept};
 use crate::token::make_token;
 use crate::{ConnectionString, Error};
 
@@ -70,6 +71,7 @@ pub(crate) fn open(id: &ConnectionString, tls: Arc<ClientConfig>) -> Result<(Asy
         .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)))
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_session(false)
+        .set_inflight(INFLIGHT_MAX)
         .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
     credentials(id, &mut options)?;
     Ok(AsyncClient::new(options, REQUESTS_MAX))
@@ -98,7 +100,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn run(self, mut eventloop: EventLoop) {
-        let mut pause = BACKOFF_FIRST;
+        let (mut pause, mut kept) = (BACKOFF_FIRST, Kept::default());
         loop {
             // A new token for each connection; the key was good when the client was made.
             let _ = credentials(&self.id, &mut eventloop.mqtt_options);
@@ -106,11 +108,13 @@ impl Connection {
             let ended = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                ended = self.poll(&mut eventloop, &mut pause) => ended,
-                () = renewal, if self.id.shared_access_key.is_some() => Ok(()),
+                ended = self.poll(&mut eventloop, &mut kept, &mut pause) => ended,
+                () = renewal, if self.id.shared_access_key.is_some() => {
+                    eventloop.clean();
+                    Ok(())
+                }
             };
-            self.shared.answers().clear();
-            eventloop.clean();
+            kept.take(&mut eventloop);
             let state = match ended {
                 Err(ConnectionError::ConnectionRefused(code)) if refuses(code) => {
                     ConnectionState::Refused(format!("{code:?}"))
@@ -118,8 +122,10 @@ impl Connection {
                 _ => ConnectionState::Connecting,
             };
             self.state.send_replace(state);
+            // After the state: whoever asks from here on waits for the next connection.
+            self.shared.answers().clear();
             let wait = jitter(pause);
-            pause = (pause * 2).min(BACKOFF_MAX);
+            pause = longer(pause);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
@@ -134,8 +140,16 @@ impl Connection {
         self.state.send_replace(ConnectionState::Closed);
     }
 
-    async fn poll(&self, eventloop: &mut EventLoop, pause: &mut Duration) -> Result<(), ConnectionError> {
+    async fn poll(
+        &self,
+        eventloop: &mut EventLoop,
+        kept: &mut Kept,
+        pause: &mut Duration,
+    ) -> Result<(), ConnectionError> {
         loop {
+            if eventloop.network.is_some() {
+                kept.give(eventloop);
+            }
             match eventloop.poll().await? {
                 Event::Incoming(Packet::ConnAck(_)) => {
                     let filters =
@@ -204,9 +218,71 @@ fn refuses(code: ConnectReturnCode) -> bool {
     )
 }
 
+/// The pause after this one.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(BACKOFF_MAX)
+}
+
 /// A random part of `pause`, at least a tenth: a whole fleet must not come back at the same moment.
 fn jitter(pause: Duration) -> Duration {
     let mut random = [0; 4];
     let _ = getrandom::fill(&mut random);
     pause.mul_f64(0.1 + 0.9 * f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_are_spread() {
+        let mut pause = BACKOFF_FIRST;
+        for _ in 0..20 {
+            let waits: Vec<_> = (0..200).map(|_| jitter(pause)).collect();
+            // A millionth for rounding.
+            assert!(
+                waits.iter().all(|wait| *wait >= pause.mul_f64(0.0999999) && *wait <= pause),
+                "{pause:?}"
+            );
+            assert!(waits.iter().any(|wait| *wait != waits[0]), "devices would all come back at once");
+            assert!(longer(pause) > pause || pause == BACKOFF_MAX);
+            pause = longer(pause);
+        }
+        assert_eq!(pause, BACKOFF_MAX);
+    }
+
+    #[test]
+    fn only_a_hub_that_does_not_want_the_device_refuses_it() {
+        let check = |code, expected| assert_eq!(refuses(code), expected, "{code:?}");
+        check(ConnectReturnCode::NotAuthorized, true);
+        check(ConnectReturnCode::BadUserNamePassword, true);
+        check(ConnectReturnCode::BadClientId, true);
+        check(ConnectReturnCode::ServiceUnavailable, false);
+        check(ConnectReturnCode::RefusedProtocolVersion, false);
+    }
+
+    #[test]
+    fn answers_become_results() {
+        let check = |status, body: &str, expected: Result<(), (u32, &str)>| {
+            let answer = Answer { status, version: None, body: body.into() };
+            let expected = expected.map_err(|(code, message)| Error::Hub { code, message: message.into() });
+            assert_eq!(answer.checked().map(drop), expected, "{status} {body}");
+        };
+        check(200, "", Ok(()));
+        check(204, "", Ok(()));
+        check(400, r#"{"errorCode":400004,"message":"no"}"#, Err((400_004, "no")));
+        check(429, "", Err((429_000, "")));
+        check(500, r#"{"errorCode":"x"}"#, Err((500_000, "")));
+        check(500, r#"{"errorCode":99999999999}"#, Err((500_000, "")));
+    }
+
+    #[test]
+    fn parameters_are_found_by_their_whole_name() {
+        let check = |text, name, expected| assert_eq!(parameter(text, name), expected, "{text} {name}");
+        check("$rid=4&$version=6", "$rid", Some("4"));
+        check("$rid=4&$version=6", "$version", Some("6"));
+        check("$ridge=4", "$rid", None);
+        check("$rid=", "$rid", Some(""));
+        check("", "$rid", None);
+    }
 }

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::report::now;
+use super::report::{error, now};
 use super::{Agent, End, Failure, Machine, Pending};
-use crate::{Error, Inbox, MethodRequest};
+use crate::{ConnectionState, Error, Inbox, MethodRequest, Twin};
 
 /// The methods that the agent serves.
 pub const METHODS: [&str; 4] = ["reboot", "factoryReset", "firmwareUpdate", "reportStatus"];
@@ -78,10 +78,8 @@ fn decide(name: &str, payload: &Value) -> Result<Work, (i32, Failure)> {
 
 impl<M: Machine> Agent<M> {
     /// Carries out commands, one after the other; while one runs, methods are answered with 409.
-    pub(super) async fn serve(&self, mut inbox: Inbox) -> Result<End, Error> {
-        let twin = self.client.twin().await?;
-        self.configure(&twin.desired).await?;
-        let mut seen = version_of(&twin.desired);
+    pub(super) async fn serve(&self, mut inbox: Inbox, twin: Twin) -> Result<End, Error> {
+        let mut seen = self.configure(&twin).await?;
         let mut state = self.client.state();
         loop {
             let work = tokio::select! {
@@ -93,23 +91,20 @@ impl<M: Machine> Agent<M> {
                 patch = inbox.desired.recv() => {
                     let Some(patch) = patch else { return Ok(End::Closed) };
                     if version_of(&patch) > seen {
-                        // The whole section is read: a change may have been missed, and configurations apply as a whole.
-                        let twin = self.client.twin().await?;
-                        seen = version_of(&twin.desired);
-                        self.configure(&twin.desired).await?;
+                        // The whole twin is read: a change may have been missed, and configurations apply as a whole.
+                        seen = self.configure(&self.client.twin().await?).await?;
                     }
                     Work::Nothing
                 }
                 changed = state.changed() => {
-                    if changed.is_err() || *state.borrow() == crate::ConnectionState::Closed {
+                    if changed.is_err() || *state.borrow() == ConnectionState::Closed {
                         return Ok(End::Closed);
                     }
                     // Back after a loss: what changed meanwhile was not told.
-                    if *state.borrow() == crate::ConnectionState::Connected {
+                    if *state.borrow() == ConnectionState::Connected {
                         let twin = self.client.twin().await?;
                         if version_of(&twin.desired) > seen {
-                            seen = version_of(&twin.desired);
-                            self.configure(&twin.desired).await?;
+                            seen = self.configure(&twin).await?;
                         }
                     }
                     Work::Nothing
@@ -190,21 +185,44 @@ impl<M: Machine> Agent<M> {
         Value::Object(status)
     }
 
-    /// Applies desired configuration, if there is any, and reports which version is in force.
-    async fn configure(&self, desired: &Map<String, Value>) -> Result<(), Error> {
-        let Some(Value::Object(configuration)) = desired.get(CONFIGURATION) else { return Ok(()) };
-        let version = version_of(desired);
-        let (state, failure) = match self.machine.configure(configuration).await {
-            Ok(()) => ("applied", None),
-            Err(failure) => ("failed", Some(failure)),
+    /// Applies desired configuration, if there is any, and reports which version is in force. Returns the version.
+    async fn configure(&self, twin: &Twin) -> Result<u64, Error> {
+        let version = version_of(&twin.desired);
+        let applied = match twin.desired.get(CONFIGURATION) {
+            None => return Ok(version),
+            Some(Value::Object(configuration)) => {
+                self.machine.configure(configuration).await.map(|()| configuration)
+            }
+            Some(_) => Err(Failure::new("badConfiguration", "desired.configuration must be an object")),
         };
-        let error = failure.as_ref().map(|failure| super::report::error(failure, None));
-        let mut document = json!({ "state": state, "version": version, "error": error, "updatedAt": now() });
-        if state == "applied" {
-            document["values"] = Value::Object(configuration.clone());
+        let (state, failure) = match &applied {
+            Ok(_) => ("applied", None),
+            Err(failure) => ("failed", Some(error(failure, None))),
+        };
+        let mut document =
+            json!({ "state": state, "version": version, "error": failure, "updatedAt": now() });
+        if let Ok(configuration) = applied {
+            let before = twin.reported.get(CONFIGURATION).and_then(|document| document.get("values"));
+            document["values"] = replacing(before, configuration);
         }
-        self.report(json!({ CONFIGURATION: document })).await
+        self.report(json!({ CONFIGURATION: document })).await?;
+        Ok(version)
     }
+}
+
+/// The merge patch that turns `before` into `after`.
+fn replacing(before: Option<&Value>, after: &Map<String, Value>) -> Value {
+    let before = before.and_then(Value::as_object);
+    let gone = before.into_iter().flat_map(Map::keys).filter(|key| !after.contains_key(*key));
+    let mut patch: Map<_, _> = gone.map(|key| (key.clone(), Value::Null)).collect();
+    for (key, value) in after {
+        let value = match value {
+            Value::Object(after) => replacing(before.and_then(|before| before.get(key)), after),
+            value => value.clone(),
+        };
+        patch.insert(key.clone(), value);
+    }
+    Value::Object(patch)
 }
 
 fn version_of(section: &Map<String, Value>) -> u64 {

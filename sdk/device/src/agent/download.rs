@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use reqwest::StatusCode;
 use reqwest::header::RANGE;
+use reqwest::{Response, StatusCode};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
 
+use super::firmware::SIZE_MISMATCH;
 use super::{Agent, Failure, FirmwareRequest, Machine, Step};
 use crate::Error;
 
@@ -40,15 +41,20 @@ impl<M: Machine> Agent<M> {
         request: &FirmwareRequest,
         path: &Path,
     ) -> Result<Result<(), Failure>, Error> {
+        if let Err(error) = forget_other(path, &request.sha256).await {
+            return Ok(Err(unwritable(error)));
+        }
         let mut last = String::new();
         for attempt in 0..DOWNLOAD_TRIES_MAX {
+            if attempt > 0 {
+                tokio::time::sleep(RETRY_PAUSE * 2u32.pow(attempt - 1)).await;
+            }
             match self.fetch(request, path).await {
                 Ok(()) => return Ok(Ok(())),
                 Err(Cut::Final(failure)) => return Ok(Err(failure)),
                 Err(Cut::Report(error)) => return Err(error),
                 Err(Cut::Again(why)) => last = why,
             }
-            tokio::time::sleep(RETRY_PAUSE * 2u32.pow(attempt)).await;
         }
         Ok(Err(Failure::new(
             "downloadFailed",
@@ -57,9 +63,7 @@ impl<M: Machine> Agent<M> {
     }
 
     async fn fetch(&self, request: &FirmwareRequest, path: &Path) -> Result<(), Cut> {
-        let storage = |error: std::io::Error| {
-            Cut::Final(Failure::new("storage", format!("the image cannot be written: {error}")))
-        };
+        let storage = |error: std::io::Error| Cut::Final(unwritable(error));
         let have = tokio::fs::metadata(path).await.map_or(0, |file| file.len());
         if have == request.size {
             return Ok(());
@@ -69,14 +73,17 @@ impl<M: Machine> Agent<M> {
         if have > 0 {
             get = get.header(RANGE, format!("bytes={have}-"));
         }
-        let again = |error: reqwest::Error| Cut::Again(error.without_url().to_string());
         let answer = tokio::time::timeout(SILENCE_MAX, get.send()).await;
         let answer = answer.map_err(|_| Cut::Again("the server does not answer".into()))?.map_err(again)?;
-        let (mut file, mut size) = match answer.status() {
-            StatusCode::PARTIAL_CONTENT => {
+        let (mut file, start) = match answer.status() {
+            StatusCode::PARTIAL_CONTENT if have > 0 => {
                 (OpenOptions::new().append(true).open(path).await.map_err(storage)?, have)
             }
             StatusCode::OK => (File::create(path).await.map_err(storage)?, 0),
+            StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => {
+                tokio::fs::remove_file(path).await.map_err(storage)?;
+                return Err(Cut::Again(format!("the server has nothing from byte {have} on")));
+            }
             status if status.is_server_error() => {
                 return Err(Cut::Again(format!("the server answered {status}")));
             }
@@ -87,7 +94,20 @@ impl<M: Machine> Agent<M> {
                 )));
             }
         };
-        let (mut chunks, mut reported) = (answer.bytes_stream(), Instant::now());
+        let copied = self.copy(answer, &mut file, start, request).await;
+        // Also after a cut: the next try goes on after the last byte that is in the file.
+        file.sync_all().await.map_err(storage)?;
+        copied
+    }
+
+    async fn copy(
+        &self,
+        answer: Response,
+        file: &mut File,
+        start: u64,
+        request: &FirmwareRequest,
+    ) -> Result<(), Cut> {
+        let (mut chunks, mut size, mut reported) = (answer.bytes_stream(), start, Instant::now());
         while let Some(chunk) = tokio::time::timeout(SILENCE_MAX, chunks.next())
             .await
             .map_err(|_| Cut::Again("the server fell silent".into()))?
@@ -97,18 +117,40 @@ impl<M: Machine> Agent<M> {
             if size > request.size {
                 let message =
                     format!("the server sends more than the {} bytes that were announced", request.size);
-                return Err(Cut::Final(Failure::new("sizeMismatch", message)));
+                return Err(Cut::Final(Failure::new(SIZE_MISMATCH, message)));
             }
-            file.write_all(&chunk).await.map_err(storage)?;
+            file.write_all(&chunk).await.map_err(|error| Cut::Final(unwritable(error)))?;
             if reported.elapsed() > PROGRESS_INTERVAL {
                 reported = Instant::now();
                 self.report_step(Step::Downloading, size * 60 / request.size).await.map_err(Cut::Report)?;
             }
         }
-        file.sync_all().await.map_err(storage)?;
         if size < request.size {
             return Err(Cut::Again(format!("the server sent {size} of {} bytes", request.size)));
         }
         Ok(())
     }
+}
+
+/// Removes what was fetched of another image, and remembers which one is fetched now.
+async fn forget_other(path: &Path, sha256: &str) -> std::io::Result<()> {
+    let mut note = path.as_os_str().to_owned();
+    note.push(".sha256");
+    if tokio::fs::read(&note).await.is_ok_and(|noted| noted == sha256.as_bytes()) {
+        return Ok(());
+    }
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    tokio::fs::write(&note, sha256).await
+}
+
+fn unwritable(error: std::io::Error) -> Failure {
+    Failure::new("storage", format!("the image cannot be written: {error}"))
+}
+
+fn again(error: reqwest::Error) -> Cut {
+    // Without the URL: whoever has it may fetch the image.
+    Cut::Again(error.without_url().to_string())
 }

@@ -12,11 +12,17 @@ use crate::Error;
 
 /// Bytes that are hashed at once.
 const HASH_CHUNK_BYTES: usize = 64 * 1024;
+/// The code of an image that is shorter or longer than announced.
+pub(super) const SIZE_MISMATCH: &str = "sizeMismatch";
 
 impl<M: Machine> Agent<M> {
     /// Goes through the steps up to the reboot. Says whether the device must restart now; a failure is reported.
     pub(super) async fn update(&self, request: FirmwareRequest) -> Result<bool, Error> {
-        let begun = json!({ "version": request.version, "startedAt": now(), "error": null });
+        // The state changes together with the version: no query may see the new version as what the last update ended in.
+        let begun = json!({
+            "version": request.version, "state": Step::Downloading.as_str(), "progress": 0,
+            "startedAt": now(), "updatedAt": now(), "error": null,
+        });
         self.report(json!({ "firmware": { "update": begun } })).await?;
         match self.steps(&request).await? {
             Ok(()) => Ok(true),
@@ -35,13 +41,15 @@ impl<M: Machine> Agent<M> {
         for (step, progress) in
             [(Step::Downloading, 0), (Step::Verifying, 60), (Step::Applying, 70), (Step::Rebooting, 90)]
         {
-            self.report_step(step, progress).await?;
+            if step != Step::Downloading {
+                self.report_step(step, progress).await?;
+            }
             let done = match self.machine.before(step).await {
                 Ok(()) => self.step(step, request, &path).await?,
                 refused => refused,
             };
             if let Err(failure) = done {
-                if step == Step::Verifying {
+                if step == Step::Verifying || failure.code == SIZE_MISMATCH {
                     // What is wrong must not be resumed.
                     let _ = tokio::fs::remove_file(&path).await;
                 }
@@ -89,7 +97,7 @@ async fn verify(path: &Path, request: &FirmwareRequest) -> Result<(), Failure> {
         }
         if size != request.size {
             return Err(Failure::new(
-                "sizeMismatch",
+                SIZE_MISMATCH,
                 format!("the image has {size} bytes instead of {}", request.size),
             ));
         }

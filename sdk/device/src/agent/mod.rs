@@ -37,6 +37,10 @@ pub enum Step {
 }
 
 impl Step {
+    /// All steps in their order.
+    pub const ALL: [Step; 5] =
+        [Step::Downloading, Step::Verifying, Step::Applying, Step::Rebooting, Step::Confirming];
+
     /// The word that is reported.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -107,7 +111,8 @@ pub trait Machine: Send + Sync + 'static {
     fn firmware_version(&self) -> String;
     /// The slot that runs now.
     fn slot(&self) -> String;
-    /// Where a new image is put while it is fetched; a file there is resumed.
+    /// Where a new image is put while it is fetched; a file there is resumed if it is of the same image. The agent keeps the
+    /// image's SHA-256 next to it, in a file of that name with `.sha256` appended.
     fn download_path(&self) -> PathBuf;
     /// What [`Machine::store_pending`] stored last, also after a restart.
     fn pending(&self) -> Option<Pending>;
@@ -118,7 +123,7 @@ pub trait Machine: Send + Sync + 'static {
         let _ = step;
         async { Ok(()) }
     }
-    /// Puts desired configuration into force; all of it or nothing.
+    /// Puts desired configuration into force; all of it or nothing. Also called with what is in force already.
     fn configure(
         &self,
         configuration: &Map<String, Value>,
@@ -127,7 +132,7 @@ pub trait Machine: Send + Sync + 'static {
     fn factory_reset(&self) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Writes the image into the inactive slot and makes that slot the one to boot next, on trial.
     fn apply(&self, image: PathBuf, version: &str) -> impl Future<Output = Result<(), Failure>> + Send;
-    /// Keeps the slot that runs now; without it the next boot falls back.
+    /// Keeps the slot that runs now; without it the next boot falls back. May be called for a slot that is kept already.
     fn confirm(&self) -> impl Future<Output = Result<(), Failure>> + Send;
     /// What `reported.status` shall say: battery, uptime, whatever the device measures.
     fn status(&self) -> Map<String, Value>;
@@ -158,7 +163,8 @@ impl<M: Machine> Agent<M> {
     /// Serves the device until it must restart or is closed. Call it again, with a new connection, after the restart.
     pub async fn run(&self, inbox: Inbox) -> Result<End, Error> {
         self.client.connected().await?;
-        self.announce().await?;
-        self.serve(inbox).await
+        let twin = self.client.twin().await?;
+        self.announce(&twin.reported).await?;
+        self.serve(inbox, twin).await
     }
 }

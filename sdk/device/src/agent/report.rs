@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Agent, Failure, Machine, Pending, Step};
 use crate::Error;
@@ -32,15 +32,12 @@ impl<M: Machine> Agent<M> {
         self.report(json!({ pattern: { "state": state, "error": error, "updatedAt": now() } })).await
     }
 
-    /// What a device says of itself whenever it comes up, and how what was pending has ended.
-    pub(super) async fn announce(&self) -> Result<(), Error> {
+    /// What a device says of itself whenever it comes up, and how what was under way has ended.
+    pub(super) async fn announce(&self, reported: &Map<String, Value>) -> Result<(), Error> {
         let machine = &self.machine;
-        let mut patch = json!({
-            "device": { "bootId": machine.boot_id(), "bootedAt": now() },
-            "firmware": { "version": machine.firmware_version(), "slot": machine.slot() },
-        });
+        let mut patch = interrupted(reported);
         match machine.pending() {
-            None => return self.report(patch).await,
+            None => {}
             Some(Pending::Reboot { boot_id_before }) => patch["reboot"] = self.came_back(&boot_id_before),
             Some(Pending::FactoryReset { boot_id_before }) => {
                 patch["factoryReset"] = self.came_back(&boot_id_before)
@@ -50,8 +47,13 @@ impl<M: Machine> Agent<M> {
                 patch["firmware"]["update"] = update;
             }
         }
+        patch["device"] = json!({ "bootId": machine.boot_id(), "bootedAt": now() });
+        patch["firmware"]["version"] = machine.firmware_version().into();
+        patch["firmware"]["slot"] = machine.slot().into();
         self.report(patch).await?;
-        if let Err(failure) = machine.store_pending(None) {
+        if machine.pending().is_some()
+            && let Err(failure) = machine.store_pending(None)
+        {
             tracing::warn!(%failure, "could not forget what was pending");
         }
         Ok(())
@@ -70,13 +72,12 @@ impl<M: Machine> Agent<M> {
         let machine = &self.machine;
         let running = machine.firmware_version();
         let (state, failure) = if machine.boot_id() == boot_id_before {
-            ("failed", Some(Failure::new("notRebooted", "the device came back with the same boot id")))
+            let failure = Failure::new("notRebooted", "the device came back with the same boot id");
+            ("failed", Some((Step::Rebooting, failure)))
         } else if running != version {
             let message = format!("version {running} runs after the reboot instead of {version}");
-            (
-                if running == before { "reverted" } else { "failed" },
-                Some(Failure::new("wrongVersion", message)),
-            )
+            let state = if running == before { "reverted" } else { "failed" };
+            (state, Some((Step::Rebooting, Failure::new("wrongVersion", message))))
         } else {
             self.report_step(Step::Confirming, 95).await?;
             let confirmed = match machine.before(Step::Confirming).await {
@@ -85,14 +86,13 @@ impl<M: Machine> Agent<M> {
             };
             match confirmed {
                 Ok(()) => ("succeeded", None),
-                Err(failure) => ("failed", Some(failure)),
+                Err(failure) => ("failed", Some((Step::Confirming, failure))),
             }
         };
-        let step = if state == "failed" && running == version { Step::Confirming } else { Step::Rebooting };
         Ok(json!({
             "state": state,
-            "progress": if state == "succeeded" { 100 } else { 95 },
-            "error": failure.as_ref().map(|failure| error(failure, Some(step))),
+            "progress": if failure.is_none() { 100 } else { 95 },
+            "error": failure.map(|(step, failure)| error(&failure, Some(step))),
             "updatedAt": now(),
         }))
     }
@@ -102,4 +102,24 @@ impl<M: Machine> Agent<M> {
         let update = json!({ "state": step.as_str(), "progress": progress, "updatedAt": now() });
         self.report(json!({ "firmware": { "update": update } })).await
     }
+}
+
+/// Ends what the twin says is under way; what is pending overwrites it. A restart came in the middle, or before it was stored.
+fn interrupted(reported: &Map<String, Value>) -> Value {
+    let failure = Failure::new("interrupted", "the device or its agent restarted in the middle of it");
+    let failed =
+        |step: Option<Step>| json!({ "state": "failed", "error": error(&failure, step), "updatedAt": now() });
+    let state = |pattern: &str| reported.get(pattern).map(|document| &document["state"]);
+    let mut patch = json!({});
+    for (pattern, under_way) in [("reboot", "rebooting"), ("factoryReset", "resetting")] {
+        if state(pattern).is_some_and(|state| state == under_way) {
+            patch[pattern] = failed(None);
+        }
+    }
+    let update = reported.get("firmware").map(|firmware| &firmware["update"]["state"]);
+    if let Some(step) = Step::ALL.into_iter().find(|step| update.is_some_and(|state| state == step.as_str()))
+    {
+        patch["firmware"]["update"] = failed(Some(step));
+    }
+    patch
 }
