@@ -3,6 +3,7 @@
 
 mod backends;
 mod blobs;
+mod damage;
 mod disasters;
 mod model;
 mod mounts;

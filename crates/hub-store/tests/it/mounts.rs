@@ -126,7 +126,7 @@ fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
         false => Err(format!(
             "{program} {}: {}",
             arguments.last().unwrap_or(&""),
-            String::from_utf8_lossy(&output.stderr).trim()
+            String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("no reason given")
         )),
     }
 }

@@ -94,7 +94,8 @@ async fn child_that_writes() {
             for number in first.. {
                 match write(&store, (writer, number)).await {
                     Ok(commit) => println!("acknowledged {commit} {writer}/{number}"),
-                    Err(error) => return eprintln!("writer {writer} ends: {error}"),
+                    // The disk is gone, as it was to be. Had it gone by itself, the test misses acknowledgements.
+                    Err(_) => return,
                 }
             }
         });
