@@ -38,9 +38,10 @@ pub fn json_list<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, ApiError> {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| {
-        ApiError::bad(400_006, "IotHubFormatError", format!("the body is not as expected: {error}"))
-    })
+    let wrong = |text: String| ApiError::bad(400_006, "IotHubFormatError", text);
+    // Looked at first, since members that are not known are passed over without a look at their bytes.
+    let text = std::str::from_utf8(body).map_err(|error| wrong(format!("the body is not UTF-8: {error}")))?;
+    serde_json::from_str(text).map_err(|error| wrong(format!("the body is not as expected: {error}")))
 }
 
 /// The ids of a path.
@@ -53,9 +54,20 @@ pub fn device_id(device: &str) -> Result<DeviceId, ApiError> {
     Ok(DeviceId::parse(device)?)
 }
 
+/// The text of a header that decides what is done: never passed over because it cannot be read or is there twice.
+pub fn header<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ApiError::invalid(format!("the header {name} is there more than once")));
+    }
+    let text = value.to_str().map_err(|_| ApiError::invalid(format!("the header {name} is not ASCII text")));
+    text.map(Some)
+}
+
 /// The `If-Match` header.
-pub fn precondition(headers: &HeaderMap) -> Precondition {
-    Precondition::parse(headers.get(IF_MATCH).and_then(|value| value.to_str().ok()))
+pub fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError> {
+    header(headers, IF_MATCH.as_str()).map(Precondition::parse)
 }
 
 /// The id in a body must be that of the path, if it is given.

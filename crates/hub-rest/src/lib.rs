@@ -5,6 +5,7 @@
 
 mod auth;
 pub mod config;
+mod extract;
 mod from_wire;
 mod listener;
 mod monitoring;

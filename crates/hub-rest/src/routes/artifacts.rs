@@ -4,7 +4,7 @@ use std::io::{self, SeekFrom};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
@@ -19,6 +19,7 @@ use tokio_util::io::ReaderStream;
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
 use crate::config::{GRANT_LIFETIME_DEFAULT, UPLOAD_SILENCE_MAX};
+use crate::extract::{Path, Query};
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
 
@@ -112,7 +113,7 @@ pub struct Link {
 pub async fn content(
     State(hub): State<Shared>,
     Path(name): Path<String>,
-    link: Result<Query<Link>, axum::extract::rejection::QueryRejection>,
+    link: Result<Query<Link>, ApiError>,
     method: Method,
     headers: HeaderMap,
 ) -> Answer {

@@ -1,6 +1,6 @@
 //! Devices of the registry, and how many there are (S 2.1 to 2.3, 2.6).
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
+use crate::extract::{Path, Query};
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
 
@@ -53,7 +54,7 @@ async fn write(
     let body: IdentityWrite = from_wire::json(&body)?;
     from_wire::same_id("deviceId", &id, body.device_id.as_deref())?;
     let (id, spec) = (from_wire::twin_id(&id, None)?, from_wire::device(body)?);
-    let view = match from_wire::precondition(&headers) {
+    let view = match from_wire::precondition(&headers)? {
         Precondition::None => hub.identity_create(&who, id, spec).await?,
         demand => hub.identity_update(&who, &id, spec, &demand).await?,
     };
@@ -66,7 +67,7 @@ async fn remove(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    hub.identity_delete(&who, &from_wire::twin_id(&id, None)?, &from_wire::precondition(&headers)).await?;
+    hub.identity_delete(&who, &from_wire::twin_id(&id, None)?, &from_wire::precondition(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

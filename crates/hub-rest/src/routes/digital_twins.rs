@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json as object};
 
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
+use crate::extract::{Path, Query};
 use crate::from_wire;
 use crate::status::ApiError;
 
@@ -208,7 +209,7 @@ async fn write(
     let update = TwinUpdate { tags: None, desired: Some(patch) };
     let twin_id = from_wire::twin_id(&id, None)?;
     let view = hub
-        .twin_update(&who, &twin_id, &update, WriteMode::Patch, &from_wire::precondition(&headers))
+        .twin_update(&who, &twin_id, &update, WriteMode::Patch, &from_wire::precondition(&headers)?)
         .await?;
     let mut response = StatusCode::ACCEPTED.into_response();
     let headers = response.headers_mut();

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use crate::auth::Caller;
 use crate::config::{EVENT_KEEP_ALIVE, EVENT_PAGE_MAX};
+use crate::extract::Query;
 use crate::listener::Peer;
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
@@ -41,7 +42,7 @@ pub async fn stream(
         sources: sources(query.source.as_deref())?,
         device: query.device.as_deref().map(from_wire::device_id).transpose()?,
     };
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let last = from_wire::header(&headers, "last-event-id")?;
     let after = match last.or(query.after.as_deref()) {
         None => hub.events_end(),
         Some(text) => Position::parse(text).ok_or_else(|| {

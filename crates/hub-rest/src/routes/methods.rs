@@ -1,6 +1,6 @@
 //! Direct methods (S 5). Their errors have a shape of their own.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, post};
 use hub_api::method::MethodResponse;
@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
+use crate::extract::Path;
 use crate::from_wire;
 use crate::status::ApiError;
 

@@ -1,6 +1,6 @@
 //! Modules of the registry (S 2.4).
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
@@ -9,6 +9,7 @@ use hub_domain::version::Precondition;
 
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
+use crate::extract::Path;
 use crate::{from_wire, to_wire};
 
 pub fn handlers() -> MethodRouter<Shared> {
@@ -41,7 +42,7 @@ async fn write(
     from_wire::same_id("deviceId", &id, body.device_id.as_deref())?;
     from_wire::same_id("moduleId", &mid, body.module_id.as_deref())?;
     let (id, spec) = (from_wire::twin_id(&id, Some(&mid))?, from_wire::module(body));
-    let (status, view) = match from_wire::precondition(&headers) {
+    let (status, view) = match from_wire::precondition(&headers)? {
         Precondition::None => (StatusCode::CREATED, hub.identity_create(&who, id, spec).await?),
         demand => (StatusCode::OK, hub.identity_update(&who, &id, spec, &demand).await?),
     };
@@ -54,7 +55,7 @@ async fn remove(
     Path((id, mid)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Answer {
-    hub.identity_delete(&who, &from_wire::twin_id(&id, Some(&mid))?, &from_wire::precondition(&headers))
+    hub.identity_delete(&who, &from_wire::twin_id(&id, Some(&mid))?, &from_wire::precondition(&headers)?)
         .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

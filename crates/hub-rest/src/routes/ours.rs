@@ -1,6 +1,6 @@
 //! Status, health and policies (ours).
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, post};
 use hub_api::policy::{Policy, RotateRequest};
@@ -9,6 +9,7 @@ use hub_engine::registry::KeyChoice;
 
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
+use crate::extract::Path;
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
 

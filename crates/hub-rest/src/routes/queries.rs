@@ -25,14 +25,14 @@ async fn query(
         .query
         .ok_or_else(|| ApiError::bad(400_005, "ArgumentNull", "the body has no member 'query'"))?;
     let header =
-        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-    let count = header(MAX_ITEM_COUNT).map(|text| {
+        |name: &str| from_wire::header(&headers, name).map(|text| text.filter(|text| !text.is_empty()));
+    let count = header(MAX_ITEM_COUNT)?.map(|text| {
         let count = text.parse::<usize>().ok().filter(|count| *count > 0);
         count.ok_or_else(|| {
             ApiError::invalid(format!("{MAX_ITEM_COUNT} '{text}' is not a whole number above 0"))
         })
     });
-    let page = hub.query(&who, &text, count.transpose()?, header(CONTINUATION)).await?;
+    let page = hub.query(&who, &text, count.transpose()?, header(CONTINUATION)?).await?;
     let mut response = json(StatusCode::OK, &page.rows, None);
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(ITEM_TYPE), HeaderValue::from_static(page.item_type.name()));

@@ -1,6 +1,6 @@
 //! Twins of devices and modules: read, merge, replace (S 4.2).
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{MethodRouter, get};
 use hub_domain::id::TwinId;
@@ -10,6 +10,7 @@ use hub_engine::twins::TwinView;
 
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
+use crate::extract::Path;
 use crate::from_wire;
 
 type ModulePath = Path<(String, String)>;
@@ -75,6 +76,6 @@ async fn write(
     mode: WriteMode,
 ) -> Answer {
     let update = from_wire::twin_update(from_wire::json(body)?)?;
-    let demand = from_wire::precondition(headers);
+    let demand = from_wire::precondition(headers)?;
     Ok(answer(&hub.twin_update(&who, &id, &update, mode, &demand).await?))
 }

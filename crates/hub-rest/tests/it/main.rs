@@ -2,4 +2,5 @@
 //! `support` starts the hub and holds the clients. Every test has a hub of its own on a free port.
 
 mod access;
+mod bad_input;
 mod support;

@@ -27,7 +27,7 @@ pub struct Server {
     pub owner: String,
     http: reqwest::Client,
     /// Somebody else, with connections of his own.
-    other: reqwest::Client,
+    pub other: reqwest::Client,
     trust: Arc<rustls::ClientConfig>,
     _websockets: mpsc::Receiver<WebSocketUpgrade>,
 }
