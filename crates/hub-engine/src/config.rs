@@ -11,6 +11,8 @@ pub struct Config {
     pub event_retention: Duration,
     /// How many commits back events are kept at most; bounds the log whatever the rate.
     pub event_commits_max: u64,
+    /// How long a job and what became of its targets are kept after its end.
+    pub job_retention: Duration,
 }
 
 impl Default for Config {
@@ -19,6 +21,7 @@ impl Default for Config {
             hostnames: vec!["localhost".into()],
             event_retention: Duration::from_secs(24 * 3600),
             event_commits_max: 1_000_000,
+            job_retention: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }
@@ -41,3 +44,22 @@ pub const EVENT_SCAN_ROWS_MAX: usize = 1000;
 pub const EVENT_PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest life of a link to an artifact.
 pub const GRANT_LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Jobs that run at the same time; more are queued.
+pub const JOBS_RUNNING_MAX: usize = 1000;
+/// Batches of twins that jobs write at the same time: enough to keep the store busy, few enough that a single write is not
+/// behind many.
+pub const JOB_TURNS: usize = 2;
+/// Targets in one batch of a job. More would make conflicts with writes of devices likelier, and single writes wait longer.
+pub const JOB_BATCH_TARGETS: usize = 64;
+/// Targets noted in one batch while a job looks for them.
+pub const JOB_FIND_TARGETS: usize = 1000;
+/// Method calls of all jobs that wait for an answer.
+pub const JOB_CALLS_IN_FLIGHT_MAX: usize = 256;
+/// Arrivals of devices that a job has not looked at yet; with more, it looks at all its targets again.
+pub const JOB_ARRIVALS_MAX: usize = 65_536;
+/// Longest sleep before a job looks at the clock again, which may have been set.
+pub const JOB_CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// Jobs in one page of a list.
+pub const JOB_LIST_ROWS_MAX: usize = 1000;
+/// How often jobs that are kept long enough are removed.
+pub const JOB_PRUNE_INTERVAL: Duration = Duration::from_secs(60);

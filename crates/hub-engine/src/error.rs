@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use hub_domain::artifact::Digest;
 use hub_domain::event::Position;
-use hub_domain::id::{DeviceId, TwinId};
+use hub_domain::id::{DeviceId, JobId, TwinId};
+use hub_domain::job::JobStatus;
 use hub_store::{CommitError, StoreError};
 
 /// The result of every command.
@@ -28,6 +29,17 @@ pub enum Error {
     PolicyNotFound(String),
     /// There is no such artifact.
     ArtifactNotFound(Digest),
+    /// There is no such job.
+    JobNotFound(JobId),
+    /// A job with this id exists.
+    JobExists(JobId),
+    /// It is too late to cancel the job.
+    JobOver {
+        /// Which.
+        id: JobId,
+        /// How it ended.
+        status: JobStatus,
+    },
     /// A device with this id exists.
     DeviceExists(DeviceId),
     /// A module with this id exists.
@@ -83,6 +95,11 @@ impl fmt::Display for Error {
             Error::ModuleNotFound(id) => write!(f, "module '{id}' is not registered"),
             Error::PolicyNotFound(name) => write!(f, "there is no policy '{name}'"),
             Error::ArtifactNotFound(digest) => write!(f, "there is no artifact {digest}"),
+            Error::JobNotFound(id) => write!(f, "there is no job '{id}'"),
+            Error::JobExists(id) => write!(f, "A job with ID '{id}' already exists."),
+            Error::JobOver { id, status } => {
+                write!(f, "job '{id}' is {status}: only a job that waits or runs can be cancelled")
+            }
             Error::DeviceExists(id) => write!(f, "A device with ID '{id}' is already registered."),
             Error::ModuleExists(id) => write!(f, "A module with ID '{id}' is already registered."),
             Error::PreconditionFailed => f.write_str("Precondition failed: Invalid ETag"),

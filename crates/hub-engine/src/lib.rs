@@ -1,7 +1,7 @@
 //! The application: the only writer. Front ends translate what they receive into one call of [`Hub`] and its result back.
 //!
 //! Commands, by resource (`impl Hub` blocks, one file each): [`access`] authenticate · [`registry`] identities ·
-//! [`bulk`] many of them · [`twins`] · [`queries`] · [`methods`] · [`telemetry`] · [`sessions`] attach, subscribe ·
+//! [`bulk`] many of them · [`twins`] · [`queries`] · [`methods`] · [`jobs`] · [`telemetry`] · [`sessions`] attach, subscribe ·
 //! [`events`] · [`policies`] · [`artifacts`] · [`status`]. How a command becomes durable and visible: `transact`, then
 //! `applier`. It knows no wire type, topic, path, status code or socket.
 
@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 mod error;
 pub mod events;
+pub mod jobs;
 pub mod methods;
 mod open;
 mod pending;
@@ -44,6 +45,7 @@ pub use sessions::Attachment;
 
 use applier::Applier;
 use clock::Clock;
+use jobs::Jobs;
 use pending::Pending;
 use policies::Policies;
 use secret::Secret;
@@ -62,6 +64,7 @@ pub struct Hub {
     applier: Arc<Applier>,
     sessions: Arc<Sessions>,
     pending: Arc<Pending>,
+    jobs: Jobs,
     policies: Arc<Policies>,
     secret: Secret,
     counters: Counters,

@@ -22,14 +22,21 @@ impl Hub {
     /// Errs with [`Error::DeviceOffline`] if it does not come within the connect timeout, and with
     /// [`Error::TimedOut`] if it does not answer within the response timeout after that.
     pub async fn method_call(&self, who: &Principal, id: &TwinId, call: MethodCall) -> Result<MethodResult> {
-        let begun = Instant::now();
         who.must(Rights::SERVICE_CONNECT)?;
-        let entry = self.index.get(id).ok_or_else(|| error::not_found(id))?;
-        if !self.is_enabled(&entry.identity) {
-            return Err(Error::DeviceNotFound(id.device.clone()));
-        }
+        self.call(id, &call, call.connect_timeout).await
+    }
+
+    /// The same for callers that the hub itself is.
+    pub(crate) async fn call(
+        &self,
+        id: &TwinId,
+        call: &MethodCall,
+        connect_timeout: Duration,
+    ) -> Result<MethodResult> {
+        let begun = Instant::now();
+        self.must_be_callable(id)?;
         self.counters.method_calls.fetch_add(1, Ordering::Relaxed);
-        let session = self.await_callable(id, begun, call.connect_timeout).await?;
+        let session = self.await_callable(id, begun, connect_timeout).await?;
         let _slot = CallSlot::take(&session, id)?;
         let mut pending = self.pending.register(id).ok_or_else(|| {
             Error::Throttled("too many method calls wait for an answer; try again later".into())
@@ -48,6 +55,20 @@ impl Hub {
             answer = &mut pending.answer => answer.map_err(|_| Error::DeviceGone),
             _ = session.ended() => Err(Error::DeviceGone),
             () = tokio::time::sleep_until(deadline) => Err(Error::TimedOut { after: call.response_timeout }),
+        }
+    }
+
+    fn must_be_callable(&self, id: &TwinId) -> Result<()> {
+        let entry = self.index.get(id).ok_or_else(|| error::not_found(id))?;
+        if self.is_enabled(&entry.identity) { Ok(()) } else { Err(Error::DeviceNotFound(id.device.clone())) }
+    }
+
+    /// Whether a call would find its device now.
+    pub(crate) fn reach(&self, id: &TwinId) -> Result<()> {
+        self.must_be_callable(id)?;
+        match self.sessions.callable(id) {
+            Some(_) => Ok(()),
+            None => Err(Error::DeviceOffline { waited: Duration::ZERO }),
         }
     }
 

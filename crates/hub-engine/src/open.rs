@@ -16,6 +16,7 @@ use crate::applier::Applier;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::jobs::Jobs;
 use crate::policies::Policies;
 use crate::secret::Secret;
 use crate::sessions::Sessions;
@@ -58,6 +59,7 @@ impl Hub {
             applier,
             sessions,
             pending: Arc::default(),
+            jobs: Jobs::default(),
             policies: Arc::new(policies),
             secret,
             counters: Default::default(),
@@ -66,6 +68,7 @@ impl Hub {
             pruned: Mutex::new(pruned),
         });
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run(hub.clone(), dangling));
+        hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_jobs(hub.clone()));
         Ok(hub)
     }
 

@@ -13,9 +13,10 @@ use hub_domain::link::{CloseReason, Downlink};
 use hub_domain::session::{Family, StoredSession, Subscriptions};
 use hub_domain::time::Timestamp;
 use hub_index::Live;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 
 use crate::access::Principal;
+use crate::config::JOB_ARRIVALS_MAX;
 use crate::error::{self, Error, Result};
 use crate::tasks::TaskKind;
 use crate::{Hub, transact::Txn};
@@ -72,10 +73,10 @@ impl Session {
 }
 
 /// All attachments of this process.
-#[derive(Default)]
 pub(crate) struct Sessions {
     state: Mutex<State>,
     next: AtomicU64,
+    arrivals: broadcast::Sender<TwinId>,
 }
 
 #[derive(Default)]
@@ -88,7 +89,11 @@ struct State {
 impl Sessions {
     /// `seed` makes numbers that no earlier process used.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { next: AtomicU64::new(seed), ..Self::default() }
+        Self {
+            state: Mutex::default(),
+            next: AtomicU64::new(seed),
+            arrivals: broadcast::Sender::new(JOB_ARRIVALS_MAX),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -119,7 +124,14 @@ impl Sessions {
         }
     }
 
+    /// Devices that attach or subscribe from now on, for those who wait for many. They may not take methods yet.
+    pub(crate) fn arrivals(&self) -> broadcast::Receiver<TwinId> {
+        self.arrivals.subscribe()
+    }
+
     fn arrived(&self, id: &TwinId) {
+        // Nobody may be listening.
+        let _ = self.arrivals.send(id.clone());
         if let Some(notify) = self.state().awaited.get(id) {
             notify.notify_waiters();
         }

@@ -20,6 +20,8 @@ pub enum TaskKind {
     Detach,
     /// Looks again and again whether something is to be done.
     Reconciler,
+    /// Runs one job.
+    Job,
 }
 
 /// Spawns tasks and knows when all of them have ended.

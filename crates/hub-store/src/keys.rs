@@ -142,6 +142,18 @@ pub fn jobs_after(id: &JobId) -> KeyRange {
     jobs().from(RowKey::Job(id.clone()).to_key().successor())
 }
 
+/// This job and every one behind it.
+pub fn jobs_from(id: &JobId) -> KeyRange {
+    jobs().from(RowKey::Job(id.clone()).to_key())
+}
+
+/// The targets of one job that are this device or its modules: a range for the device, and one for the modules.
+pub fn job_items_of(job: &JobId, device: &DeviceId) -> [KeyRange; 2] {
+    let own = RowKey::JobItem(job.clone(), TwinId::device(device.clone())).to_key();
+    let modules = text(&[JOB_ITEM, job.as_str(), "/", device.as_str(), "/"]);
+    [KeyRange::between(own.clone(), own.successor()), KeyRange::prefix(modules.as_bytes())]
+}
+
 /// The targets of one job.
 pub fn job_items(job: &JobId) -> KeyRange {
     KeyRange::prefix(text(&[JOB_ITEM, job.as_str(), "/"]).as_bytes())

@@ -107,6 +107,13 @@ pub struct Settled {
     pub failed: u64,
 }
 
+impl Settled {
+    /// One more, well or not.
+    pub fn count(&mut self, well: bool) {
+        *(if well { &mut self.succeeded } else { &mut self.failed }) += 1;
+    }
+}
+
 impl JobState {
     /// A job that was just created.
     pub fn new(created: Timestamp, start: Timestamp) -> Self {

@@ -13,6 +13,11 @@ impl Query {
     pub fn device_ids(&self) -> Option<BTreeSet<&str>> {
         self.condition.device_ids()
     }
+
+    /// The names of the only jobs that the query can be about, if it names them; `None` if any might match.
+    pub fn job_ids(&self) -> Option<BTreeSet<&str>> {
+        self.condition.named(Root::JobId)
+    }
 }
 
 impl Condition {
@@ -43,10 +48,14 @@ impl Condition {
     /// The ids of the only devices that can match, if the condition names them (`deviceId = 'a'`, `deviceId IN […]`,
     /// alone or joined with AND and OR); `None` if any device might. The condition is still to be evaluated on them.
     pub fn device_ids(&self) -> Option<BTreeSet<&str>> {
+        self.named(Root::DeviceId)
+    }
+
+    fn named(&self, root: Root) -> Option<BTreeSet<&str>> {
         match &self.scope {
             Scope::Everything => None,
             Scope::Nothing => Some(BTreeSet::new()),
-            Scope::Where(expr) => device_ids(expr),
+            Scope::Where(expr) => names(expr, root),
         }
     }
 }
@@ -74,31 +83,33 @@ fn collect_paths<'e>(expr: &'e Expr, paths: &mut BTreeSet<&'e Path>) {
     }
 }
 
-fn device_ids(expr: &Expr) -> Option<BTreeSet<&str>> {
+fn names(expr: &Expr, root: Root) -> Option<BTreeSet<&str>> {
     match expr {
         Expr::Compare { operator: Comparison::Equal, left, right } => match (left.as_ref(), right.as_ref()) {
             (path, Expr::Constant(Value::String(id))) | (Expr::Constant(Value::String(id)), path) => {
-                is_device_id(path).then(|| BTreeSet::from([id.as_str()]))
+                is_path(path, root).then(|| BTreeSet::from([id.as_str()]))
             }
             _ => None,
         },
         Expr::In { left, list, negated: false } => {
-            is_device_id(left).then(|| list.iter().filter_map(Value::as_str).collect())
+            is_path(left, root).then(|| list.iter().filter_map(Value::as_str).collect())
         }
         // Each operand narrows the choice, if it says anything.
         Expr::All(operands) => operands
             .iter()
-            .filter_map(device_ids)
+            .filter_map(|operand| names(operand, root))
             .reduce(|left, right| left.intersection(&right).copied().collect()),
         // Each operand widens the choice, and all must say something.
-        Expr::Any(operands) => operands.iter().map(device_ids).try_fold(BTreeSet::new(), |mut all, ids| {
-            all.extend(ids?);
-            Some(all)
-        }),
+        Expr::Any(operands) => {
+            operands.iter().map(|operand| names(operand, root)).try_fold(BTreeSet::new(), |mut all, ids| {
+                all.extend(ids?);
+                Some(all)
+            })
+        }
         _ => None,
     }
 }
 
-fn is_device_id(expr: &Expr) -> bool {
-    matches!(expr, Expr::Path(path) if path.root() == Root::DeviceId)
+fn is_path(expr: &Expr, root: Root) -> bool {
+    matches!(expr, Expr::Path(path) if path.root() == root)
 }

@@ -1,6 +1,9 @@
 //! What runs by itself: each step looks at the stored state, takes no other input, and can be done again after a crash.
 
 mod events;
+mod job_calls;
+mod job_run;
+mod jobs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +13,7 @@ use crate::config::EVENT_PRUNE_INTERVAL;
 use crate::open::Dangling;
 
 pub(crate) use events::pruned_position;
+pub(crate) use jobs::run_jobs;
 
 /// Sessions of the former process that are closed at once, before others get a turn.
 const DANGLING_CHUNK: usize = 256;

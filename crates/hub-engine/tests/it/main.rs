@@ -3,6 +3,7 @@
 mod access;
 mod artifacts;
 mod events;
+mod jobs;
 mod methods;
 mod queries;
 mod registry;

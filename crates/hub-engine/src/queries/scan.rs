@@ -1,0 +1,223 @@
+//! Walks over the rows that match a query, chunk by chunk: twins from the index, job records from the store.
+//! A query that can only match known names looks at those alone.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use hub_domain::id::{DeviceId, JobId, TwinId};
+use hub_domain::job::{JobItem, JobRow, JobSpec};
+use hub_domain::query::{Query, Row, Source as From};
+use hub_index::{Entry, Source};
+use hub_store::{KeyRange, PageLen, keys, tables};
+
+use crate::Hub;
+use crate::config::QUERY_CHUNK_ENTRIES;
+use crate::error::{Error, Result};
+
+/// A row that matches.
+pub(super) enum Found {
+    /// A device or module.
+    Twin(Arc<Entry>),
+    /// A target of the job with this name.
+    Job(JobId, TwinId, JobRow),
+}
+
+impl Found {
+    /// What `use_row` makes of the row.
+    pub(super) fn with_row<T>(&self, use_row: impl FnOnce(&dyn Row) -> T) -> T {
+        match self {
+            Found::Twin(entry) => use_row(&entry.document()),
+            Found::Job(_, _, row) => use_row(row),
+        }
+    }
+
+    /// Names the row within its source, see [`Scan::new`].
+    pub(super) fn name(&self) -> String {
+        match self {
+            Found::Twin(entry) => entry.id().to_string(),
+            Found::Job(job, id, _) => format!("{job} {id}"),
+        }
+    }
+}
+
+/// See the module.
+pub(super) enum Scan<'q> {
+    Twins(TwinScan<'q>),
+    Jobs(Box<JobScan<'q>>),
+}
+
+impl<'q> Scan<'q> {
+    /// Over the rows behind the one with the name `after`.
+    pub(super) fn new(hub: &'q Hub, query: &'q Query, after: Option<&str>) -> Result<Self> {
+        let source = match query.source() {
+            From::Devices => Source::Devices,
+            From::DeviceModules => Source::Modules,
+            From::DeviceJobs => {
+                return JobScan::new(hub, query, after).map(|scan| Scan::Jobs(Box::new(scan)));
+            }
+        };
+        let after = after.map(|name| parse_id(name).ok_or(Error::InvalidContinuation)).transpose()?;
+        Ok(Scan::Twins(TwinScan::new(hub, query, source, after)))
+    }
+
+    /// The next row that matches.
+    pub(super) async fn next(&mut self) -> Result<Option<Found>> {
+        match self {
+            Scan::Twins(scan) => Ok(scan.next().await.map(Found::Twin)),
+            Scan::Jobs(scan) => scan.next().await,
+        }
+    }
+}
+
+fn parse_id(name: &str) -> Option<TwinId> {
+    match name.split_once('/') {
+        Some((device, module)) => TwinId::parse(device, Some(module)).ok(),
+        None => TwinId::parse(name, None).ok(),
+    }
+}
+
+pub(super) struct TwinScan<'q> {
+    hub: &'q Hub,
+    query: &'q Query,
+    source: Option<Source>,
+    last: Option<TwinId>,
+    chunk: std::vec::IntoIter<Arc<Entry>>,
+}
+
+impl<'q> TwinScan<'q> {
+    fn new(hub: &'q Hub, query: &'q Query, source: Source, after: Option<TwinId>) -> Self {
+        let mut scan = Self { hub, query, source: Some(source), last: after, chunk: Vec::new().into_iter() };
+        if let Some(ids) = query.device_ids() {
+            scan.chunk = scan.entries_of(source, &ids).into_iter();
+            scan.source = None;
+        }
+        scan
+    }
+
+    /// The entries of these devices, or of their modules, after the place where the page begins.
+    fn entries_of(&self, source: Source, ids: &BTreeSet<&str>) -> Vec<Arc<Entry>> {
+        let devices = ids.iter().filter_map(|id| DeviceId::parse(id).ok());
+        let entries = devices.flat_map(|device| match source {
+            Source::Devices => Vec::from_iter(self.hub.index.get(&TwinId::device(device))),
+            Source::Modules => self.hub.index.modules_of(&device),
+        });
+        entries.filter(|entry| self.last.as_ref().is_none_or(|last| entry.id() > last)).collect()
+    }
+
+    async fn next(&mut self) -> Option<Arc<Entry>> {
+        loop {
+            for entry in self.chunk.by_ref() {
+                if self.query.matches(&entry.document()) {
+                    return Some(entry);
+                }
+            }
+            let source = self.source?;
+            let chunk = self.hub.index.scan(source, self.last.as_ref(), QUERY_CHUNK_ENTRIES);
+            self.last = Some(chunk.last()?.id().clone());
+            self.chunk = chunk.into_iter();
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Job after job, and within each its targets in the order of their keys.
+pub(super) struct JobScan<'q> {
+    hub: &'q Hub,
+    query: &'q Query,
+    /// Jobs that the query names, if it names any.
+    named: Option<VecDeque<JobId>>,
+    /// Otherwise the part of the table of jobs that is still to be read.
+    rest: Option<KeyRange>,
+    jobs: VecDeque<JobSpec>,
+    /// The job whose targets are read, and the parts of its table that are still to be read.
+    current: Option<(JobSpec, VecDeque<KeyRange>)>,
+    items: std::vec::IntoIter<JobItem>,
+    /// Where the page begins: only targets of this job behind this one.
+    after: Option<(JobId, TwinId)>,
+}
+
+impl<'q> JobScan<'q> {
+    fn new(hub: &'q Hub, query: &'q Query, after: Option<&str>) -> Result<Self> {
+        let after = after.map(|name| {
+            let (job, id) = name.split_once(' ')?;
+            Some((JobId::parse(job).ok()?, parse_id(id)?))
+        });
+        let after = after.map(|place| place.ok_or(Error::InvalidContinuation)).transpose()?;
+        let first = after.as_ref().map(|(job, _)| job);
+        let named = query.job_ids().map(|ids| {
+            let ids = ids.iter().filter_map(|id| JobId::parse(id).ok());
+            ids.filter(|id| first.is_none_or(|first| id >= first)).collect()
+        });
+        let rest = first.map_or_else(keys::jobs, keys::jobs_from);
+        Ok(Self {
+            hub,
+            query,
+            named,
+            rest: Some(rest),
+            jobs: VecDeque::new(),
+            current: None,
+            items: Vec::new().into_iter(),
+            after,
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Found>> {
+        loop {
+            if let Some((spec, ranges)) = &mut self.current {
+                for item in self.items.by_ref() {
+                    let row = JobRow::new(spec, &item);
+                    if self.query.matches(&row) {
+                        return Ok(Some(Found::Job(spec.id.clone(), item.id, row)));
+                    }
+                }
+                if let Some(range) = ranges.pop_front() {
+                    let page = tables::jobs::items(&*self.hub.store, range, PageLen::MAX).await?;
+                    self.items =
+                        page.entries.into_iter().map(|((_, item), _)| item).collect::<Vec<_>>().into_iter();
+                    if let Some(rest) = page.rest {
+                        ranges.push_front(rest);
+                    }
+                    continue;
+                }
+            }
+            let Some(spec) = self.next_job().await? else { return Ok(None) };
+            let ranges = self.ranges(&spec.id);
+            self.current = Some((spec, ranges));
+        }
+    }
+
+    async fn next_job(&mut self) -> Result<Option<JobSpec>> {
+        let store = &*self.hub.store;
+        if let Some(named) = &mut self.named {
+            while let Some(id) = named.pop_front() {
+                if let Some(spec) = tables::jobs::spec(store, &id).await? {
+                    return Ok(Some(spec));
+                }
+            }
+            return Ok(None);
+        }
+        if self.jobs.is_empty()
+            && let Some(range) = self.rest.take()
+        {
+            let page = tables::jobs::page(store, range, PageLen::MAX).await?;
+            self.jobs.extend(page.entries.into_iter().map(|(spec, _)| spec));
+            self.rest = page.rest;
+        }
+        Ok(self.jobs.pop_front())
+    }
+
+    /// The parts of a job's table that can hold targets which match.
+    fn ranges(&mut self, job: &JobId) -> VecDeque<KeyRange> {
+        let after = self.after.take_if(|(first, _)| first == job);
+        let begin = after.map(|(_, id)| keys::job_items_after(job, &id));
+        let all = begin.unwrap_or_else(|| keys::job_items(job));
+        let Some(devices) = self.query.device_ids() else { return VecDeque::from([all]) };
+        let devices = devices.iter().filter_map(|id| DeviceId::parse(id).ok());
+        let ranges = devices.flat_map(|device| keys::job_items_of(job, &device));
+        let ranges = ranges.map(|range| range.from(all.start.clone()));
+        let mut ranges: Vec<_> = ranges.filter(|range| !range.is_empty()).collect();
+        // A page goes on behind the last key, so all of it must be in the order of keys.
+        ranges.sort_by(|left, right| left.start.cmp(&right.start));
+        ranges.into()
+    }
+}

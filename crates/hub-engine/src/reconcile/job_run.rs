@@ -1,0 +1,275 @@
+//! Runs one job: asks [`JobState::next_step`] what comes next and does it, one batch at a time, until it is over.
+//!
+//! Everything that must survive is in rows; what is in here is only where to look next. A batch writes what was done,
+//! the records of its targets and the job's counts together, so that a crash neither loses nor repeats anything.
+//!
+//! [`JobState::next_step`]: hub_domain::job::JobState::next_step
+
+use std::sync::Arc;
+
+use hub_domain::job::{
+    ItemError, ItemStatus, JobAction, JobItem, JobSpec, JobState, JobStatus, Settled, Step,
+};
+use hub_domain::query::Source as From;
+use hub_domain::twin::{TwinUpdate, WriteMode};
+use hub_domain::version::Precondition;
+use hub_index::Source;
+use hub_store::{KeyRange, PageLen, keys, tables};
+use tokio::sync::Notify;
+
+use super::job_calls::Calls;
+use crate::Hub;
+use crate::config::{
+    COMMIT_ATTEMPTS_MAX, JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS, QUERY_CHUNK_ENTRIES,
+};
+use crate::error::{Error, Result};
+
+/// A job that is being run, by one task at a time.
+pub(super) struct JobRun<'h> {
+    pub(super) hub: &'h Hub,
+    pub(super) spec: JobSpec,
+    /// Told when somebody cancels the job.
+    pub(super) wake: Arc<Notify>,
+    /// The targets that were not looked at since the run, or the last round over all targets, began.
+    pub(super) unseen: Option<KeyRange>,
+    calls: Calls<'h>,
+}
+
+impl<'h> JobRun<'h> {
+    pub(super) fn new(hub: &'h Hub, spec: JobSpec, wake: Arc<Notify>) -> Self {
+        let unseen = Some(keys::job_items(&spec.id));
+        let calls = Calls::new(hub);
+        Self { hub, spec, wake, unseen, calls }
+    }
+
+    /// Goes on from wherever the job stands to its end.
+    pub(super) async fn run(mut self) -> Result<()> {
+        self.settle_unknown().await?;
+        loop {
+            let state = tables::jobs::state(&*self.hub.store, &self.spec.id).await?;
+            let state = state.ok_or_else(|| Error::JobNotFound(self.spec.id.clone()))?;
+            let now = self.hub.now();
+            match state.next_step(&self.spec, now) {
+                Step::WaitUntil(at) => {
+                    let pause = at.since(now).min(JOB_CLOCK_INTERVAL);
+                    let _ = tokio::time::timeout(pause, self.wake.notified()).await;
+                }
+                Step::Begin => {
+                    self.change(|state, now| state.begin(now)).await?;
+                }
+                Step::Miss => {
+                    let reason = "its time was over before it could start: the hub did not run".to_owned();
+                    self.change(|state, now| state.fail(reason.clone(), now)).await?;
+                }
+                Step::Find => self.find(&state).await?,
+                Step::Run => match &self.spec.action {
+                    JobAction::PatchTwin(update) => self.patch(update.clone()).await?,
+                    JobAction::CallMethod { .. } => self.step_calls().await?,
+                },
+                Step::Expire => self.expire().await?,
+                Step::Cancel => self.settle_page(None).await?,
+                Step::Await => self.await_calls().await?,
+                Step::Finish => {
+                    self.change(|state, now| state.finish(now)).await?;
+                }
+                Step::Over => return Ok(()),
+            }
+        }
+    }
+
+    /// Writes the job's state, changed.
+    async fn change(&mut self, change: impl Fn(&mut JobState, hub_domain::time::Timestamp)) -> Result<()> {
+        for mut txn in self.hub.attempts() {
+            let Some(mut state) = txn.rows().job_state(&self.spec.id).await? else {
+                return Err(Error::JobNotFound(self.spec.id.clone()));
+            };
+            let now = txn.now();
+            // Cancelled meanwhile: the next step decides anew.
+            if state.status == JobStatus::Cancelled && state.next_step(&self.spec, now) != Step::Finish {
+                return Ok(());
+            }
+            change(&mut state, now);
+            txn.rows().put_job_state(&self.spec.id, &state);
+            if txn.commit().await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the next targets: one chunk of the index, or several if few match.
+    async fn find(&mut self, state: &JobState) -> Result<()> {
+        let source = match self.spec.condition.source() {
+            From::DeviceModules => Source::Modules,
+            From::Devices | From::DeviceJobs => Source::Devices,
+        };
+        let (mut targets, mut last, mut all) = (Vec::new(), state.found_up_to.clone(), false);
+        while targets.len() < JOB_FIND_TARGETS && !all {
+            let chunk = self.hub.index.scan(source, last.as_ref(), QUERY_CHUNK_ENTRIES);
+            all = chunk.len() < QUERY_CHUNK_ENTRIES;
+            last = chunk.last().map(|entry| entry.id().clone()).or(last);
+            let matching = chunk.iter().filter(|entry| self.spec.condition.matches(&entry.document()));
+            targets.extend(matching.map(|entry| entry.id().clone()));
+            tokio::task::yield_now().await;
+        }
+        let Some(mut txn) = self.hub.attempts().next() else { return Ok(()) };
+        let Some(mut state) = self.running_state(&mut txn).await? else { return Ok(()) };
+        let now = txn.now();
+        state.found(targets.len() as u64, last, all);
+        for id in targets {
+            txn.rows().put_job_item(&self.spec.id, &JobItem::new(id, now));
+        }
+        txn.rows().put_job_state(&self.spec.id, &state);
+        // Not committed: it was cancelled meanwhile, which the next step sees.
+        txn.commit().await?;
+        Ok(())
+    }
+
+    /// The job's state if it still runs; the commit fails if that changes before.
+    pub(super) async fn running_state(
+        &mut self,
+        txn: &mut crate::transact::Txn<'_>,
+    ) -> Result<Option<JobState>> {
+        let state = txn.rows().job_state(&self.spec.id).await?;
+        Ok(state.filter(|state| state.status == JobStatus::Running))
+    }
+
+    /// The next pending targets of this round; `None` once all were looked at.
+    pub(super) async fn next_pending(&mut self, most: usize) -> Result<Option<Vec<JobItem>>> {
+        let Some(range) = self.unseen.take() else { return Ok(None) };
+        let len = PageLen::new(most.max(1)).unwrap_or(PageLen::MAX);
+        let page = tables::jobs::items(&*self.hub.store, range, len).await?;
+        self.unseen = page.rest;
+        let items = page.entries.into_iter().map(|((_, item), _)| item);
+        Ok(Some(items.filter(|item| item.status == ItemStatus::Pending).collect()))
+    }
+
+    /// Patches the next targets.
+    async fn patch(&mut self, update: TwinUpdate) -> Result<()> {
+        let Some(items) = self.next_pending(JOB_BATCH_TARGETS).await? else {
+            self.unseen = Some(keys::job_items(&self.spec.id));
+            return Ok(());
+        };
+        let mut parts = vec![(items, 0)];
+        while let Some((mut part, attempts)) = parts.pop() {
+            if part.is_empty() || self.try_patch(&part, &update, attempts >= COMMIT_ATTEMPTS_MAX).await? {
+                continue;
+            }
+            // Somebody else wrote one of these twins: fewer of them meet fewer writers.
+            let rest = part.split_off(part.len().div_ceil(2));
+            parts.extend([(rest, attempts + 1), (part, attempts + 1)]);
+        }
+        Ok(())
+    }
+
+    /// `false`: somebody else changed one of these twins meanwhile. `give_up` notes that as their failure instead.
+    async fn try_patch(&mut self, items: &[JobItem], update: &TwinUpdate, give_up: bool) -> Result<bool> {
+        let _turn = self.hub.jobs.turns.acquire().await;
+        let Some(mut txn) = self.hub.attempts().next() else { return Ok(false) };
+        let Some(mut state) = self.running_state(&mut txn).await? else { return Ok(true) };
+        let now = txn.now();
+        let mut settled = Settled::default();
+        for item in items {
+            let outcome = if give_up {
+                Err(Error::Contended(item.id.clone()))
+            } else {
+                self.hub.put_twin_update(&mut txn, &item.id, update, WriteMode::Patch, &Precondition::None)
+            };
+            let outcome = outcome.map(|_| None).map_err(|error| item_error(&error));
+            settled.count(outcome.is_ok());
+            txn.rows().put_job_item(&self.spec.id, &item.clone().settle(outcome, now));
+        }
+        state.settle_pending(settled);
+        txn.rows().put_job_state(&self.spec.id, &state);
+        txn.commit().await
+    }
+
+    /// The job's time is over.
+    async fn expire(&mut self) -> Result<()> {
+        let error = match self.spec.action.wait() {
+            Some(wait) if wait.is_zero() => ItemError {
+                code: "JobTimeOver".into(),
+                description: "The job's time was over before it came to this device.".into(),
+            },
+            _ => item_error(&Error::DeviceOffline { waited: self.spec.execution_max }),
+        };
+        self.settle_page(Some(error)).await
+    }
+
+    /// Settles the next pending targets: they failed, or were cancelled if there is no error.
+    pub(super) async fn settle_page(&mut self, error: Option<ItemError>) -> Result<()> {
+        let Some(items) = self.next_pending(JOB_FIND_TARGETS).await? else {
+            self.unseen = Some(keys::job_items(&self.spec.id));
+            return Ok(());
+        };
+        if items.is_empty() {
+            return Ok(());
+        }
+        for mut txn in self.hub.attempts() {
+            let Some(mut state) = txn.rows().job_state(&self.spec.id).await? else { return Ok(()) };
+            let now = txn.now();
+            let count = items.len() as u64;
+            match &error {
+                Some(_) => state.settle_pending(Settled { succeeded: 0, failed: count }),
+                None => state.cancelled(count),
+            }
+            for item in &items {
+                let item = match &error {
+                    Some(error) => item.clone().settle(Err(error.clone()), now),
+                    None => item.clone().cancel(now),
+                };
+                txn.rows().put_job_item(&self.spec.id, &item);
+            }
+            txn.rows().put_job_state(&self.spec.id, &state);
+            if txn.commit().await? {
+                return Ok(());
+            }
+        }
+        // Tried in vain because others change the job: those targets are found again in the next round.
+        Ok(())
+    }
+
+    /// Calls that a former process made: whether the devices acted on them, nobody knows, so they are never made again.
+    async fn settle_unknown(&mut self) -> Result<()> {
+        let state = tables::jobs::state(&*self.hub.store, &self.spec.id).await?;
+        if state.is_none_or(|state| state.counts.running == 0) {
+            return Ok(());
+        }
+        let error = ItemError {
+            code: "OutcomeUnknown".into(),
+            description:
+                "The hub stopped while it waited for the device's answer; the device may have acted.".into(),
+        };
+        let mut rest = Some(keys::job_items(&self.spec.id));
+        while let Some(range) = rest {
+            let page = tables::jobs::items(&*self.hub.store, range, PageLen::MAX).await?;
+            rest = page.rest;
+            let running = page.entries.into_iter().map(|((_, item), _)| item);
+            let running: Vec<_> = running.filter(|item| item.status == ItemStatus::Running).collect();
+            let outcomes = running.into_iter().map(|item| (item, Err(error.clone()))).collect::<Vec<_>>();
+            self.settle_running(&outcomes).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn calls(&mut self) -> &mut Calls<'h> {
+        &mut self.calls
+    }
+}
+
+/// An error as the record of a target shows it: with the code that a single call would have met.
+pub(super) fn item_error(error: &Error) -> ItemError {
+    let code = match error {
+        Error::DeviceNotFound(_) => "404001",
+        Error::ModuleNotFound(_) => "404010",
+        Error::DeviceOffline { .. } => "404103",
+        Error::DeviceGone => "404104",
+        Error::TimedOut { .. } => "504101",
+        Error::TooManyCalls(_) => "403800",
+        Error::Throttled(_) => "429001",
+        Error::Invalid(_) => "400004",
+        Error::Contended(_) => "503005",
+        _ => "500001",
+    };
+    ItemError { code: code.into(), description: error.to_string() }
+}
