@@ -1,17 +1,23 @@
 //! Requests to domain values: pure, one direction.
 
+use std::time::Duration;
+
 use axum::http::HeaderMap;
 use axum::http::header::IF_MATCH;
 use hub_api::bulk::ImportItem;
 use hub_api::identity::{Authentication, IdentityWrite};
+use hub_api::job::{JobRequest, JobTwin};
 use hub_api::method::MethodRequest;
 use hub_api::twin::{TwinPropertiesWrite, TwinWrite};
-use hub_domain::id::{DeviceId, IdError, TwinId};
+use hub_domain::id::{DeviceId, IdError, JobId, TwinId};
 use hub_domain::identity::{AuthenticationSpec, IdentitySpec, Status};
+use hub_domain::job::JobAction;
 use hub_domain::method::MethodCall;
+use hub_domain::time::Timestamp;
 use hub_domain::twin::{TwinPatch, TwinUpdate};
 use hub_domain::version::Precondition;
 use hub_engine::bulk::{self, BulkAction};
+use hub_engine::jobs::NewJob;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -148,6 +154,58 @@ pub fn method(body: MethodRequest) -> Result<MethodCall, ApiError> {
         (seconds(body.response_timeout_in_seconds), seconds(body.connect_timeout_in_seconds));
     let payload = body.payload.map(|payload| payload.get().to_string());
     MethodCall::new(&name, payload, response, connect).map_err(|error| ApiError::invalid(error.to_string()))
+}
+
+/// The name of a job's path.
+pub fn job_id(id: &str) -> Result<JobId, ApiError> {
+    Ok(JobId::parse(id)?)
+}
+
+/// A job's request.
+pub fn job(id: &str, body: JobRequest) -> Result<NewJob, ApiError> {
+    same_id("jobId", id, body.job_id.as_deref())?;
+    let missing = |what: &str| ApiError::bad(400_005, "ArgumentNull", format!("{what} is missing"));
+    let kind = body.r#type.as_deref().ok_or_else(|| missing("type"))?;
+    let action = match kind.to_ascii_lowercase().as_str() {
+        "scheduleupdatetwin" => {
+            JobAction::PatchTwin(job_twin(body.update_twin.ok_or_else(|| missing("updateTwin"))?)?)
+        }
+        "scheduledevicemethod" => JobAction::CallMethod {
+            call: method(body.cloud_to_device_method.ok_or_else(|| missing("cloudToDeviceMethod"))?)?,
+            wait_for_devices: body.wait_for_devices.unwrap_or(false),
+        },
+        _ => {
+            let text =
+                format!("type '{kind}' is not known; there are scheduleDeviceMethod and scheduleUpdateTwin");
+            return Err(ApiError::bad(400_000, "GenericBadRequest", text));
+        }
+    };
+    let start = body.start_time.as_deref().filter(|text| !text.is_empty()).map(|text| {
+        let parsed = Timestamp::parse(text);
+        parsed.ok_or_else(|| {
+            ApiError::invalid(format!(
+                "startTime '{text}' is no time; expected one like 2030-12-31T23:59:59Z"
+            ))
+        })
+    });
+    let execution_max = body.max_execution_time_in_seconds;
+    Ok(NewJob {
+        id: job_id(id)?,
+        action,
+        condition: body.query_condition.ok_or_else(|| missing("queryCondition"))?,
+        start: start.transpose()?,
+        // What is below zero is out of range like zero.
+        execution_max: execution_max.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
+    })
+}
+
+fn job_twin(body: JobTwin) -> Result<TwinUpdate, ApiError> {
+    match body.etag.as_deref().map(|etag| etag.trim_matches('"')) {
+        Some("*") => twin_update(body.twin),
+        _ => Err(ApiError::invalid(
+            "Missing or invalid etag for job type ScheduleUpdateTwin: updateTwin.etag must be \"*\"",
+        )),
+    }
 }
 
 /// One item of a bulk request (S 2.5, 3).

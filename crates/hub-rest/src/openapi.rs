@@ -33,6 +33,8 @@ fn schemas() -> Map<String, Value> {
     schema::<hub_api::method::MethodRequest>(into);
     schema::<hub_api::method::MethodResponse>(into);
     schema::<hub_api::query::QueryRequest>(into);
+    schema::<hub_api::job::JobRequest>(into);
+    schema::<hub_api::job::JobResponse>(into);
     schema::<hub_api::status::Status>(into);
     schema::<hub_api::status::Health>(into);
     schema::<hub_api::event::Event>(into);
@@ -66,6 +68,9 @@ fn bodies(method: &str, path: &str) -> (&'static str, &'static str) {
         }
         ("get", "/twins/{id}" | "/twins/{id}/modules/{mid}") => ("", "Twin"),
         ("patch", "/digitaltwins/{id}") => ("PatchStep[]", ""),
+        ("get", "/jobs/v2/query") => ("", "JobResponse[]"),
+        ("get", "/jobs/v2/{id}") | ("post", "/jobs/v2/{id}/cancel") => ("", "JobResponse"),
+        ("put", "/jobs/v2/{id}") => ("JobRequest", "JobResponse"),
         ("get", "/api/status") => ("", "Status"),
         ("get", "/api/health") => ("", "Health"),
         ("get", "/api/artifacts") => ("", "Artifact[]"),

@@ -4,11 +4,21 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_api::event::Event as EventBody;
 use hub_api::identity::{Authentication, Capabilities, Device, Module, SymmetricKey, X509Thumbprint};
+use hub_api::job::{JobResponse, JobStatistics, JobTwin};
+use hub_api::method::MethodRequest;
+use hub_api::twin::{TwinPropertiesWrite, TwinWrite};
 use hub_domain::event::{Event, EventKind};
 use hub_domain::identity::{Authentication as Proof, SymmetricKeys};
+use hub_domain::job::{JobAction, JobCounts};
 use hub_domain::message::Message;
+use hub_domain::method::MethodCall;
+use hub_domain::twin::{TwinPatch, TwinUpdate};
+use hub_engine::jobs::Job;
 use hub_engine::registry::IdentityView;
 use hub_engine::status::HubStatus;
+use serde_json::value::RawValue;
+
+use crate::status::ApiError;
 
 /// Both keys as text.
 pub fn keys(keys: &SymmetricKeys) -> SymmetricKey {
@@ -31,6 +41,60 @@ fn authentication(proof: &Proof) -> Authentication {
         }),
         r#type: Some(proof.kind().into()),
     }
+}
+
+/// A job as it is now.
+pub fn job(job: &Job) -> Result<JobResponse, ApiError> {
+    let (spec, state) = (&job.spec, &job.state);
+    let (call, twin, wait) = match &spec.action {
+        JobAction::CallMethod { call, wait_for_devices } => {
+            (Some(method_request(call)?), None, Some(*wait_for_devices))
+        }
+        JobAction::PatchTwin(update) => (None, Some(job_twin(update)), None),
+    };
+    let JobCounts { pending, running, succeeded, failed, cancelled } = state.counts;
+    Ok(JobResponse {
+        job_id: spec.id.to_string(),
+        r#type: spec.action.kind().into(),
+        status: state.status.as_str().into(),
+        query_condition: spec.condition_text.clone(),
+        created_time: spec.created.to_string(),
+        start_time: state.started.unwrap_or(spec.start).to_string(),
+        end_time: state.ended.map(|at| at.to_string()),
+        max_execution_time_in_seconds: spec.execution_max.as_secs(),
+        cloud_to_device_method: call,
+        update_twin: twin,
+        wait_for_devices: wait,
+        failure_reason: state.failure.clone(),
+        status_message: None,
+        device_job_statistics: JobStatistics {
+            device_count: state.counts.targets(),
+            failed_count: failed,
+            succeeded_count: succeeded,
+            running_count: running,
+            pending_count: pending,
+            cancelled_count: cancelled,
+        },
+    })
+}
+
+fn method_request(call: &MethodCall) -> Result<MethodRequest, ApiError> {
+    let seconds = |time: std::time::Duration| i64::try_from(time.as_secs()).ok();
+    let payload = RawValue::from_string(call.payload.clone()).map_err(|error| {
+        ApiError::bad(500_001, "ServerError", format!("a stored payload is not JSON: {error}"))
+    })?;
+    Ok(MethodRequest {
+        method_name: Some(call.name.clone()),
+        payload: Some(payload),
+        response_timeout_in_seconds: seconds(call.response_timeout),
+        connect_timeout_in_seconds: seconds(call.connect_timeout),
+    })
+}
+
+fn job_twin(update: &TwinUpdate) -> JobTwin {
+    let section = |patch: &Option<TwinPatch>| patch.as_ref().map(|patch| patch.object().clone().into());
+    let properties = section(&update.desired).map(|desired| TwinPropertiesWrite { desired: Some(desired) });
+    JobTwin { etag: Some("*".into()), twin: TwinWrite { tags: section(&update.tags), properties } }
 }
 
 /// A device's registry entry.

@@ -5,6 +5,7 @@ mod bulk;
 mod devices;
 mod digital_twins;
 mod events;
+mod jobs;
 mod methods;
 mod modules;
 mod ours;
@@ -119,6 +120,9 @@ pub(crate) const ROUTES: &[Route] = &[
         &[("post", "Call a command of a component")],
         digital_twins::component_command_handlers,
     ),
+    route("/jobs/v2/query", &[("get", "List jobs")], || get(jobs::list)),
+    route("/jobs/v2/{id}", &[("get", "Read a job"), ("put", "Create a job")], jobs::handlers),
+    route("/jobs/v2/{id}/cancel", &[("post", "Cancel a job")], jobs::cancel_handlers),
     route("/api/status", &[("get", "The hub in numbers")], || get(ours::status)),
     Route {
         path: "/api/health",
@@ -164,7 +168,7 @@ pub(crate) const NOT_YET: &[(&str, &str)] = &[
     ("/configurations", "Automatic configurations"),
     ("/configurations/{*rest}", "Automatic configurations"),
     ("/jobs", "Import and export jobs"),
-    ("/jobs/{*rest}", "Jobs"),
+    ("/jobs/{id}", "Import and export jobs"),
     ("/messages/{*rest}", "Cloud-to-device feedback"),
 ];
 

@@ -1,0 +1,95 @@
+//! Jobs over many devices (S 6). Times are ISO 8601; what is null counts as missing, since some SDKs send both.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::method::MethodRequest;
+use crate::twin::TwinWrite;
+
+/// What shall be done, to which devices, and when.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobRequest {
+    /// That of the path, if it is given.
+    pub job_id: Option<String>,
+    /// `scheduleDeviceMethod` or `scheduleUpdateTwin`.
+    pub r#type: Option<String>,
+    /// The call, for `scheduleDeviceMethod`.
+    pub cloud_to_device_method: Option<MethodRequest>,
+    /// The patch, for `scheduleUpdateTwin`.
+    pub update_twin: Option<JobTwin>,
+    /// The body of a WHERE over devices, `*` for all, or `FROM devices.modules WHERE …`.
+    pub query_condition: Option<String>,
+    /// When; now if it is missing or past.
+    pub start_time: Option<String>,
+    /// How long the job may act on devices: 1 to 2,592,000 seconds, 3,600 if missing.
+    pub max_execution_time_in_seconds: Option<i64>,
+    /// Ours: calls devices that are offline when they come, as long as the job runs.
+    pub wait_for_devices: Option<bool>,
+}
+
+/// A twin's patch as jobs take it.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct JobTwin {
+    /// Must be `*`.
+    pub etag: Option<String>,
+    /// The sections.
+    #[serde(flatten)]
+    pub twin: TwinWrite,
+}
+
+/// A job as it is now.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobResponse {
+    /// Its name.
+    pub job_id: String,
+    /// `scheduleDeviceMethod` or `scheduleUpdateTwin`.
+    pub r#type: String,
+    /// `scheduled`, `queued`, `running`, `completed`, `failed` or `cancelled`.
+    pub status: String,
+    /// Which devices.
+    pub query_condition: String,
+    /// When it was created.
+    pub created_time: String,
+    /// When it starts, or started.
+    pub start_time: String,
+    /// When every target was settled.
+    pub end_time: Option<String>,
+    /// How long it may act on devices.
+    pub max_execution_time_in_seconds: u64,
+    /// The call, of `scheduleDeviceMethod`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud_to_device_method: Option<MethodRequest>,
+    /// The patch, of `scheduleUpdateTwin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_twin: Option<JobTwin>,
+    /// Ours, of `scheduleDeviceMethod`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_for_devices: Option<bool>,
+    /// Why it could not run.
+    pub failure_reason: Option<String>,
+    /// Always null; the SDKs expect it.
+    pub status_message: Option<String>,
+    /// How many targets stand where.
+    pub device_job_statistics: JobStatistics,
+}
+
+/// How many targets stand where; the other counts add up to the first.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobStatistics {
+    /// All targets found so far.
+    pub device_count: u64,
+    /// Not done, for a reason of their own.
+    pub failed_count: u64,
+    /// Done.
+    pub succeeded_count: u64,
+    /// Called, answer unknown.
+    pub running_count: u64,
+    /// Nothing done yet.
+    pub pending_count: u64,
+    /// Ours: not done, because the job was cancelled.
+    #[serde(default)]
+    pub cancelled_count: u64,
+}

@@ -1,0 +1,77 @@
+//! Jobs over many devices (S 6).
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{MethodRouter, get, post};
+use hub_api::query::{CONTINUATION, MAX_ITEM_COUNT};
+use hub_domain::job::JobStatus;
+use hub_domain::query::ItemType;
+use hub_engine::jobs::JobFilter;
+use serde::Deserialize;
+
+use super::queries::{self, page_rows};
+use super::{Answer, Json, Shared, json};
+use crate::auth::Caller;
+use crate::status::ApiError;
+use crate::{from_wire, to_wire};
+
+pub fn handlers() -> MethodRouter<Shared> {
+    get(read).put(create)
+}
+
+pub fn cancel_handlers() -> MethodRouter<Shared> {
+    post(cancel)
+}
+
+async fn create(
+    State(hub): State<Shared>,
+    Caller(who): Caller,
+    Path(id): Path<String>,
+    Json(body): Json,
+) -> Answer {
+    let job = from_wire::job(&id, from_wire::json(&body)?)?;
+    let job = hub.job_create(&who, job).await?;
+    Ok(json(StatusCode::OK, &to_wire::job(&job)?, None))
+}
+
+async fn read(State(hub): State<Shared>, Caller(who): Caller, Path(id): Path<String>) -> Answer {
+    let job = hub.job_get(&who, &from_wire::job_id(&id)?).await?;
+    Ok(json(StatusCode::OK, &to_wire::job(&job)?, None))
+}
+
+async fn cancel(State(hub): State<Shared>, Caller(who): Caller, Path(id): Path<String>) -> Answer {
+    let job = hub.job_cancel(&who, &from_wire::job_id(&id)?).await?;
+    Ok(json(StatusCode::OK, &to_wire::job(&job)?, None))
+}
+
+/// Filters and, as an alternative to the headers, the page.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListQuery {
+    job_type: Option<String>,
+    job_status: Option<String>,
+    page_size: Option<String>,
+    continuation_token: Option<String>,
+}
+
+pub async fn list(
+    State(hub): State<Shared>,
+    Caller(who): Caller,
+    Query(query): Query<ListQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let status = given(query.job_status).map(|text| {
+        let known = JobStatus::ALL.map(JobStatus::as_str).join(", ");
+        let parsed = JobStatus::parse(&text);
+        parsed.ok_or_else(|| ApiError::invalid(format!("jobStatus '{text}' is not known; there are {known}")))
+    });
+    let kind = given(query.job_type);
+    let filter = JobFilter { kind: kind.as_deref(), status: status.transpose()? };
+    let header = |name| queries::header(&headers, name).map(str::to_owned);
+    let rows = page_rows(header(MAX_ITEM_COUNT).or(given(query.page_size)).as_deref())?;
+    let token = header(CONTINUATION).or(given(query.continuation_token));
+    let page = hub.job_list(&who, filter, rows, token.as_deref()).await?;
+    let jobs = page.jobs.iter().map(to_wire::job).collect::<Result<Vec<_>, _>>()?;
+    Ok(queries::page(&jobs, ItemType::JobResponse, page.continuation))
+}
