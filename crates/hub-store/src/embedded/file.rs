@@ -3,7 +3,7 @@
 //! reads back fine may not be on the disk.
 
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{
     BackendError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, StorageBackend, StorageError,
-    TableDefinition, TableError,
+    TableDefinition,
 };
 
 use crate::{Commit, OpenError, StoreError, disk};
@@ -65,54 +65,70 @@ impl DataFile {
 
     /// Opens or makes the file; tells the number of the newest commit in it.
     pub fn open(&self) -> Result<(Database, Commit), OpenError> {
-        let file = self.open_or_create().map_err(|error| self.cannot_open(error))?;
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let backend = WatchedFile { inner: (self.backend)(file)?, sync_failed: self.sync_failed.clone() };
-            let database =
-                Database::builder().set_cache_size(self.cache_bytes).create_with_backend(backend)?;
-            let last = self.read_meta(&database)?;
+        self.create_if_absent()?;
+        let file = file_options().open(&self.path).map_err(|error| self.cannot_open(error))?;
+        // The engine would take an empty file for a new one; a store is never empty, so here something was lost.
+        if file.metadata().map_err(|error| self.cannot_open(error))?.len() == 0 {
+            return Err(self.damaged("it is empty"));
+        }
+        self.guard(|| {
+            let database = self.database_in(file)?;
+            let last = read_meta(&database)?;
             Ok((database, last))
-        }));
-        match opened {
-            Ok(Ok(opened)) => Ok(opened),
+        })
+    }
+
+    /// Makes the file under another name first, so that a crash or a full disk leaves a whole store or none.
+    fn create_if_absent(&self) -> Result<(), OpenError> {
+        let is_there = || self.path.try_exists().map_err(|error| self.cannot_open(error));
+        if is_there()? {
+            return Ok(());
+        }
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(".new");
+        let new = Path::new(&name);
+        let file = file_options().create(true).open(new).map_err(|error| self.cannot_open(error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: self.path.clone() }),
+            Err(TryLockError::Error(error)) => return Err(self.cannot_open(error)),
+        }
+        // Another process may have made the store before this one had the lock.
+        let made = match is_there()? {
+            true => return Ok(()),
+            false => self.create(&file, new),
+        };
+        if made.is_err() {
+            // Of no use, and overwritten at the next start in any case.
+            let _ = std::fs::remove_file(new);
+        }
+        made
+    }
+
+    fn create(&self, file: &File, new: &Path) -> Result<(), OpenError> {
+        // What a crash left behind.
+        let inner =
+            file.set_len(0).and_then(|()| file.try_clone()).map_err(|error| self.cannot_open(error))?;
+        self.guard(|| Ok(write_meta(&self.database_in(inner)?)?))?;
+        std::fs::rename(new, &self.path)
+            .and_then(|()| disk::sync_folder_of(&self.path))
+            .map_err(|error| self.cannot_open(error))
+    }
+
+    fn database_in(&self, file: File) -> Result<Database, NotOpened> {
+        let backend = WatchedFile { inner: (self.backend)(file)?, sync_failed: self.sync_failed.clone() };
+        Ok(Database::builder().set_cache_size(self.cache_bytes).create_with_backend(backend)?)
+    }
+
+    /// Runs what works inside redb, and says in our words why it failed.
+    fn guard<T>(&self, work: impl FnOnce() -> Result<T, NotOpened>) -> Result<T, OpenError> {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(done)) => Ok(done),
             Ok(Err(NotOpened::Engine(error))) => Err(self.not_opened(error)),
             Ok(Err(NotOpened::Newer(found))) => {
                 Err(OpenError::NewerFormat { path: self.path.clone(), found, known: FORMAT_KNOWN })
             }
             Err(_) => Err(self.damaged("the storage engine cannot make sense of it")),
-        }
-    }
-
-    fn open_or_create(&self) -> io::Result<File> {
-        // Rows hold keys of devices: nobody else may read them.
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(disk::PRIVATE_FILE)
-            .open(&self.path)?;
-        if file.metadata()?.len() == 0 {
-            // A new name is durable only when its folder is.
-            disk::sync_folder_of(&self.path)?;
-        }
-        Ok(file)
-    }
-
-    /// Reads the format and the last commit; writes both into a new file.
-    fn read_meta(&self, database: &Database) -> Result<Commit, NotOpened> {
-        let known = match database.begin_read().map_err(redb::Error::from)?.open_table(META) {
-            Ok(meta) => {
-                let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map(|value| value.value()));
-                number(FORMAT)?.zip(number(LAST_COMMIT)?)
-            }
-            Err(TableError::TableDoesNotExist(_)) => None,
-            Err(error) => return Err(redb::Error::from(error).into()),
-        };
-        match known {
-            Some((FORMAT_KNOWN, last)) => Ok(Commit(last)),
-            Some((found, _)) => Err(NotOpened::Newer(found)),
-            None => Ok(write_meta(database).map(|()| Commit(0))?),
         }
     }
 
@@ -134,6 +150,7 @@ impl DataFile {
         match error {
             redb::Error::DatabaseAlreadyOpen => OpenError::InUse { path },
             redb::Error::Corrupted(problem) => self.damaged(&problem),
+            redb::Error::TableDoesNotExist(_) => self.damaged("it does not say its format"),
             redb::Error::UpgradeRequired(version) => self.damaged(&format!("redb file format {version}")),
             redb::Error::Io(error) if is_damage(&error) => self.damaged(&error.to_string()),
             redb::Error::Io(error) => self.cannot_open(error),
@@ -155,6 +172,25 @@ enum NotOpened {
 impl<E: Into<redb::Error>> From<E> for NotOpened {
     fn from(error: E) -> NotOpened {
         NotOpened::Engine(error.into())
+    }
+}
+
+/// Rows hold keys of devices: nobody else may read them.
+fn file_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).truncate(false).mode(disk::PRIVATE_FILE);
+    options
+}
+
+/// Reads the format and the last commit.
+fn read_meta(database: &Database) -> Result<Commit, NotOpened> {
+    let meta =
+        database.begin_read().map_err(redb::Error::from)?.open_table(META).map_err(redb::Error::from)?;
+    let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map(|value| value.value()));
+    match number(FORMAT)?.zip(number(LAST_COMMIT)?) {
+        Some((FORMAT_KNOWN, last)) => Ok(Commit(last)),
+        Some((found, _)) => Err(NotOpened::Newer(found)),
+        None => Err(redb::Error::Corrupted("it does not say its format".to_owned()).into()),
     }
 }
 

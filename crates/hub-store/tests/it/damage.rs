@@ -71,6 +71,7 @@ async fn what_is_no_whole_store_is_refused_and_left_as_it_is() {
     let (mut roots, half) = (flipped(80), intact.len() / 2);
     roots[80 + 128] ^= 0x55;
     for (name, content) in [
+        ("nothing", Vec::new()),
         ("text", b"These are notes, not a store.\n".to_vec()),
         ("a long text", b"These are notes, not a store.\n".repeat(100_000)),
         ("zeros", vec![0; intact.len()]),
@@ -129,14 +130,19 @@ async fn a_newer_format_is_refused_and_its_content_left_as_it_is() {
     }
 }
 
-/// A crash between making the file and its first byte leaves this; it must not keep a new hub from starting.
+/// A crash while a store is made leaves only a file beside its name, which must not keep a new hub from starting.
 #[tokio::test]
-async fn an_empty_file_becomes_a_new_store() {
+async fn a_store_that_was_half_made_is_made_anew() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("hub.redb");
-    std::fs::write(&path, "").expect("a file");
-    let store = open(&path).expect("a store");
-    assert_eq!(store.stats().expect("its numbers").last_commit, Commit(0));
+    let (path, half) = (folder.path().join("hub.redb"), folder.path().join("hub.redb.new"));
+    for content in [vec![], vec![0; 1_000_000], intact().await[..5000].to_vec()] {
+        std::fs::write(&half, content).expect("a file");
+        let store = open(&path).expect("a store");
+        assert_eq!(store.stats().expect("its numbers").last_commit, Commit(0));
+        assert!(!half.exists());
+        store.close().await.expect("closing");
+        std::fs::remove_file(&path).expect("the next one");
+    }
 }
 
 /// Every row of `store` that can be read, and how many errors there were instead of pages.

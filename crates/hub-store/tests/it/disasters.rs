@@ -110,6 +110,11 @@ async fn a_store_is_not_made_on_a_full_disk() {
     let Err(error) = open(&path) else { panic!("a store without any room") };
     assert!(matches!(&error, OpenError::DiskFull { path: told } if *told == path), "{error:?}");
     assert!(error.to_string().contains("no room left"), "{error}");
+
+    std::fs::remove_file(&ballast).expect("making room");
+    let store = open(&path).expect("what the failed start left behind is no hindrance");
+    write(&store, 1).await.expect("a write");
+    store.close().await.expect("closing");
 }
 
 fn check_not_writable(path: &Path) {
