@@ -149,6 +149,24 @@ pub fn replacement_patch(before: &Object, after: &Object) -> Object {
     patch
 }
 
+/// The smallest merge patch that turns `before` into `after`, neither of which has a `null`: empty if they are equal.
+pub fn difference_patch(before: &Object, after: &Object) -> Object {
+    let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let mut patch: Object = gone.collect();
+    for (key, new) in after {
+        match (before.get(key), new) {
+            (Some(old), new) if old == new => {}
+            (Some(Value::Object(old)), Value::Object(new)) => {
+                patch.insert(key.clone(), Value::Object(difference_patch(old, new)));
+            }
+            (_, new) => {
+                patch.insert(key.clone(), new.clone());
+            }
+        }
+    }
+    patch
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +218,21 @@ mod tests {
             size_bytes(&object(json!({"ab": "ü\n", "c": 1, "d": true, "e": {"f": [1, 2]}}))),
             2 + 2 + 1 + 8 + 1 + 4 + 1 + 1 + 16
         );
+    }
+
+    #[test]
+    fn a_difference_is_what_differs() {
+        let check = |before: Value, after: Value, patch: Value| {
+            assert_eq!(Value::Object(difference_patch(&object(before), &object(after))), patch);
+        };
+        check(json!({"a": 1, "b": {"c": 1}}), json!({"b": {"c": 1}, "a": 1}), json!({}));
+        check(
+            json!({"a": 1, "b": {"c": 1, "d": 2}, "e": 0}),
+            json!({"a": {}, "b": {"c": 1}, "f": 1, "e": 0}),
+            json!({"a": {}, "b": {"d": null}, "f": 1}),
+        );
+        check(json!({"a": {"b": 1}}), json!({"a": 5}), json!({"a": 5}));
+        check(json!({"a": {"b": 1}}), json!({"a": {}}), json!({"a": {"b": null}}));
     }
 
     #[test]

@@ -67,6 +67,21 @@ pub const JOB_EXECUTION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How far ahead a job may be set.
 pub const JOB_AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
+/// Configurations of one hub; the service stops at 100 (S 12).
+pub const CONFIGURATIONS_MAX: usize = 10_000;
+/// The content of one configuration as JSON text, in bytes.
+pub const CONFIGURATION_CONTENT_BYTES_MAX: usize = 128 * 1024;
+/// Names and texts of the labels of one configuration together, in bytes.
+pub const CONFIGURATION_LABELS_BYTES_MAX: usize = 8 * 1024;
+/// `schemaVersion`, `contentType` and the name of a metric, in characters.
+pub const CONFIGURATION_NAME_CHARS_MAX: usize = 128;
+/// Custom metrics of one configuration (S 8.1).
+pub const CONFIGURATION_METRICS_MAX: usize = 5;
+/// The highest priority (S 8.1).
+pub const CONFIGURATION_PRIORITY_MAX: u32 = i32::MAX as u32;
+/// Modules of one edge deployment, without the edge agent and the edge hub (S 12).
+pub const DEPLOYMENT_MODULES_MAX: usize = 50;
+
 /// A firmware image or other artifact, in bytes.
 pub const ARTIFACT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// An artifact's name, in characters.

@@ -232,7 +232,7 @@ fn told(mode: WriteMode, before: &Object, patch: &Object, after: &Object) -> Obj
     }
 }
 
-fn check_size(section: &'static str, values: &Object, bytes_max: usize) -> Result<(), TwinError> {
+pub(crate) fn check_size(section: &'static str, values: &Object, bytes_max: usize) -> Result<(), TwinError> {
     let bytes = size_bytes(values);
     if bytes > bytes_max { Err(TwinError::TooLarge { section, bytes, bytes_max }) } else { Ok(()) }
 }
