@@ -22,8 +22,11 @@ pub fn connack(error: &Error) -> u8 {
         | Error::PolicyNotFound(_) => NOT_AUTHORIZED,
         Error::Disabled(_)
         | Error::ArtifactNotFound(_)
+        | Error::JobNotFound(_)
         | Error::DeviceExists(_)
         | Error::ModuleExists(_)
+        | Error::JobExists(_)
+        | Error::JobOver { .. }
         | Error::PreconditionFailed
         | Error::Invalid(_)
         | Error::InvalidContinuation
@@ -51,8 +54,10 @@ pub fn twin_code(error: &Error) -> u32 {
         Error::Disabled(_) => 403_012,
         Error::DeviceNotFound(_) => 404_001,
         Error::ModuleNotFound(_) => 404_010,
-        Error::PolicyNotFound(_) | Error::ArtifactNotFound(_) => 404_000,
-        Error::DeviceExists(_) | Error::ModuleExists(_) => 409_000,
+        Error::PolicyNotFound(_) | Error::ArtifactNotFound(_) | Error::JobNotFound(_) => 404_000,
+        Error::DeviceExists(_) | Error::ModuleExists(_) | Error::JobExists(_) | Error::JobOver { .. } => {
+            409_000
+        }
         Error::PreconditionFailed => 412_001,
         Error::TooLarge(_) | Error::TooManyModules(_) | Error::TooManyDevices(_) => 413_001,
         Error::Throttled(_) | Error::Contended(_) | Error::TooManyCalls(_) => 429_001,
