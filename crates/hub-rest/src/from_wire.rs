@@ -211,8 +211,9 @@ fn job_twin(body: JobTwin) -> Result<TwinUpdate, ApiError> {
 /// One item of a bulk request (S 2.5, 3).
 pub fn bulk_item(item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
     let id = twin_id(&item.id, item.module_id.as_deref().filter(|module| !module.is_empty()))?;
-    let mode = item.import_mode.clone().unwrap_or_else(|| "createOrUpdate".into());
-    let with_etag = mode.ends_with("IfMatchETag");
+    let given = item.import_mode.as_deref().unwrap_or("createOrUpdate");
+    let mode = given.to_ascii_lowercase();
+    let with_etag = mode.ends_with("ifmatchetag");
     let demand = |etag: &Option<String>| match etag.as_deref().filter(|_| with_etag) {
         Some(etag) => Precondition::parse(Some(etag)),
         None => Precondition::Exists,
@@ -237,7 +238,7 @@ pub fn bulk_item(item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
             parent_scopes: item.parent_scopes.clone().unwrap_or_default(),
         })
     };
-    let action = match mode.to_ascii_lowercase().as_str() {
+    let action = match mode.as_str() {
         "create" => BulkAction::Create { spec: spec()?, twin },
         "update" | "updateifmatchetag" => {
             BulkAction::Update { spec: spec()?, twin, precondition, twin_precondition }
@@ -247,7 +248,7 @@ pub fn bulk_item(item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
         }
         "delete" | "deleteifmatchetag" => BulkAction::Delete { precondition },
         "updatetwin" | "updatetwinifmatchetag" => BulkAction::UpdateTwin { twin, precondition: twin_demand },
-        _ => return Err(ApiError::invalid(format!("importMode '{mode}' is not known"))),
+        _ => return Err(ApiError::invalid(format!("importMode '{given}' is not known"))),
     };
     Ok(bulk::BulkItem { id, action })
 }

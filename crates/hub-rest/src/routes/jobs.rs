@@ -1,6 +1,6 @@
 //! Jobs over many devices (S 6).
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{MethodRouter, get, post};
 use hub_api::query::{CONTINUATION, MAX_ITEM_COUNT};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::queries::{self, page_rows};
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
+use crate::extract::{Path, Query};
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
 
@@ -68,10 +69,10 @@ pub async fn list(
     });
     let kind = given(query.job_type);
     let filter = JobFilter { kind: kind.as_deref(), status: status.transpose()? };
-    let header = |name| queries::header(&headers, name).map(str::to_owned);
-    let rows = page_rows(header(MAX_ITEM_COUNT).or(given(query.page_size)).as_deref())?;
-    let token = header(CONTINUATION).or(given(query.continuation_token));
-    let page = hub.job_list(&who, filter, rows, token.as_deref()).await?;
+    let (page_size, token) = (given(query.page_size), given(query.continuation_token));
+    let rows = page_rows(queries::header(&headers, MAX_ITEM_COUNT)?.or(page_size.as_deref()))?;
+    let token = queries::header(&headers, CONTINUATION)?.or(token.as_deref());
+    let page = hub.job_list(&who, filter, rows, token).await?;
     let jobs = page.jobs.iter().map(to_wire::job).collect::<Result<Vec<_>, _>>()?;
     Ok(queries::page(&jobs, ItemType::JobResponse, page.continuation))
 }

@@ -26,14 +26,14 @@ async fn query(
     let text = request
         .query
         .ok_or_else(|| ApiError::bad(400_005, "ArgumentNull", "the body has no member 'query'"))?;
-    let rows = page_rows(header(&headers, MAX_ITEM_COUNT))?;
-    let page_of = hub.query(&who, &text, rows, header(&headers, CONTINUATION)).await?;
+    let rows = page_rows(header(&headers, MAX_ITEM_COUNT)?)?;
+    let page_of = hub.query(&who, &text, rows, header(&headers, CONTINUATION)?).await?;
     Ok(page(&page_of.rows, page_of.item_type, page_of.continuation))
 }
 
 /// A header that is not empty.
-pub fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty())
+pub fn header<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ApiError> {
+    Ok(from_wire::header(headers, name)?.filter(|text| !text.is_empty()))
 }
 
 /// How many rows a page shall have.

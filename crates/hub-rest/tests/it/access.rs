@@ -48,6 +48,10 @@ const OPERATIONS: &[(&str, &str, Allowed, bool)] = &[
     ("patch", "/digitaltwins/{id}", SERVICE, false),
     ("post", "/digitaltwins/{id}/commands/{command}", SERVICE, true),
     ("post", "/digitaltwins/{id}/components/{component}/commands/{command}", SERVICE, true),
+    ("get", "/jobs/v2/query", SERVICE, false),
+    ("put", "/jobs/v2/{id}", SERVICE, false),
+    ("get", "/jobs/v2/{id}", SERVICE, false),
+    ("post", "/jobs/v2/{id}/cancel", SERVICE, false),
     ("get", "/api/status", LOOK, false),
     ("get", "/api/events", SERVICE, false),
     ("get", "/api/artifacts", READ, false),
@@ -80,6 +84,10 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("post", "/devices") => json!([{ "id": "d", "importMode": "delete" }]),
         ("post", "/devices/query") => json!({ "query": "SELECT * FROM devices" }),
         ("post", "/devices/keys/regenerate") => json!({ "policyKey": "both", "devices": [{ "id": "d" }] }),
+        ("put", "/jobs/v2/{id}") => json!({
+            "type": "scheduleUpdateTwin", "queryCondition": "*", "updateTwin": { "etag": "*", "tags": { "a": 1 } },
+            "startTime": "2027-02-01T00:00:00Z",
+        }),
         ("put", "/devices/{id}" | "/devices/{id}/modules/{mid}") => json!({ "status": "disabled" }),
         ("patch" | "put", path) if path.starts_with("/twins/") => json!({ "tags": { "a": 1 } }),
         ("patch", "/digitaltwins/{id}") => json!([{ "op": "add", "path": "/p", "value": 1 }]),
@@ -280,7 +288,7 @@ async fn what_is_not_there_yet_or_at_all_says_so() {
     for path in [
         "/configurations",
         "/configurations/c",
-        "/jobs/v2/j",
+        "/jobs/j",
         "/messages/serviceBound/feedback",
         "/devices/d/commands",
     ] {

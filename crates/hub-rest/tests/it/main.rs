@@ -3,4 +3,7 @@
 
 mod access;
 mod bad_input;
+mod queries;
+mod registry;
 mod support;
+mod twins_methods;

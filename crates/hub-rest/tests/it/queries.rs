@@ -1,0 +1,168 @@
+//! Queries page by page: sizes, continuation, kinds of rows, aggregates, and that they see what was just written.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::{Reply, Server};
+
+/// Rows in a page if nobody names a size, and the most there are (S 7.1).
+const PAGE_ROWS_DEFAULT: usize = 100;
+
+/// A hub with this many devices, `d000` and on; each has its number, its parity and a module in its twin.
+async fn with_devices(count: usize) -> Server {
+    let server = Server::start().await;
+    let numbers: Vec<usize> = (0..count).collect();
+    for chunk in numbers.chunks(50) {
+        let items = chunk.iter().flat_map(|n| {
+            let id = format!("d{n:03}");
+            let tags = json!({ "n": n, "parity": if n % 2 == 0 { "even" } else { "odd" } });
+            [
+                json!({ "id": id, "importMode": "create", "tags": tags }),
+                json!({ "id": id, "moduleId": "m", "importMode": "createOrUpdate" }),
+            ]
+        });
+        let (devices, modules): (Vec<_>, Vec<_>) = items.partition(|item| item.get("moduleId").is_none());
+        server.send("post", "/devices", &json!(devices)).await.ok();
+        server.send("post", "/devices", &json!(modules)).await.ok();
+    }
+    server
+}
+
+async fn page(server: &Server, query: &str, rows: &str, continuation: &str) -> Reply {
+    let request = server.request("post", "/devices/query").json(&json!({ "query": query }));
+    Reply::of(request.header("x-ms-max-item-count", rows).header("x-ms-continuation", continuation)).await
+}
+
+/// Every page of a query: its rows, and the size of each.
+async fn pages(server: &Server, query: &str, rows: &str) -> (Vec<Value>, Vec<usize>) {
+    let (mut all, mut sizes, mut token) = (Vec::new(), Vec::new(), String::new());
+    loop {
+        let page = page(server, query, rows, &token).await;
+        let rows = page.ok();
+        let rows = rows.as_array().expect("a bare array");
+        sizes.push(rows.len());
+        all.extend(rows.iter().cloned());
+        match page.header("x-ms-continuation") {
+            Some(next) => token = next.to_string(),
+            None => return (all, sizes),
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_have_the_size_that_was_asked_for_and_the_last_has_no_token() {
+    let server = with_devices(120).await;
+    let expected: Vec<Value> = (0..120).map(|n| json!({ "deviceId": format!("d{n:03}") })).collect();
+    for (rows, sizes) in [
+        ("50", vec![50, 50, 20]),
+        ("40", vec![40, 40, 40]),
+        ("119", vec![119, 1]),
+        ("120", vec![120]),
+        ("1000", vec![120]),
+        ("18446744073709551615", vec![120]),
+        ("", vec![PAGE_ROWS_DEFAULT, 20]),
+    ] {
+        let (all, got) = pages(&server, "SELECT deviceId FROM devices", rows).await;
+        assert_eq!(got, sizes, "{rows}");
+        assert_eq!(all, expected, "{rows}: every row once, in the order of ids");
+    }
+}
+
+#[tokio::test]
+async fn each_kind_of_query_says_what_its_rows_are() {
+    let server = with_devices(3).await;
+    for (query, kind, rows) in [
+        ("SELECT * FROM devices", "Twin", 3),
+        ("select * from DEVICES where tags.parity = 'even'", "Twin", 2),
+        ("SELECT * FROM devices.modules", "Twin", 3),
+        ("SELECT deviceId FROM devices", "Raw", 3),
+        ("SELECT deviceId, moduleId FROM devices.modules", "Raw", 3),
+        ("SELECT COUNT() AS n FROM devices", "Raw", 1),
+        ("SELECT * FROM devices.jobs", "DeviceJob", 0),
+        ("SELECT * FROM devices WHERE tags.parity = 'none'", "Twin", 0),
+        ("SELECT * FROM devices WHERE deviceId IN ['d001', 'none']", "Twin", 1),
+    ] {
+        let reply = server.query(query).await;
+        assert_eq!(reply.ok().as_array().map(Vec::len), Some(rows), "{query}");
+        assert_eq!(reply.header("x-ms-item-type"), Some(kind), "{query}");
+        assert_eq!(reply.header("x-ms-continuation"), None, "{query}");
+        assert_eq!(reply.header("content-type"), Some("application/json; charset=utf-8"));
+    }
+    let twin = server.get("/twins/d001").await.ok();
+    assert_eq!(server.query("SELECT * FROM devices WHERE tags.n = 1").await.ok(), json!([twin]));
+    let module = server.get("/twins/d001/modules/m").await.ok();
+    let found = server.query("SELECT * FROM devices.modules WHERE deviceId = 'd001'").await.ok();
+    assert_eq!(found, json!([module]));
+}
+
+#[tokio::test]
+async fn projections_and_aggregates_give_what_they_name() {
+    let server = with_devices(5).await;
+    for (query, rows) in [
+        ("SELECT tags.n AS number FROM devices WHERE tags.n >= 3", json!([{ "number": 3 }, { "number": 4 }])),
+        ("SELECT deviceId, tags.none FROM devices WHERE tags.n = 0", json!([{ "deviceId": "d000" }])),
+        (
+            "SELECT COUNT() AS c, SUM(tags.n) AS s, AVG(tags.n) AS a, MIN(tags.n) AS l, MAX(tags.n) AS h FROM devices",
+            json!([{ "c": 5, "s": 10, "a": 2, "l": 0, "h": 4 }]),
+        ),
+        ("SELECT COUNT() AS c FROM devices WHERE tags.n > 100", json!([{ "c": 0 }])),
+        ("SELECT TOP 2 deviceId FROM devices", json!([{ "deviceId": "d000" }, { "deviceId": "d001" }])),
+    ] {
+        assert_eq!(server.query(query).await.ok(), rows, "{query}");
+    }
+    let groups =
+        server.query("SELECT tags.parity, COUNT() AS c FROM devices GROUP BY tags.parity").await.ok();
+    let groups: BTreeSet<_> = groups.as_array().expect("rows").iter().map(Value::to_string).collect();
+    let expected = [json!({ "parity": "even", "c": 3 }), json!({ "parity": "odd", "c": 2 })];
+    assert_eq!(groups, expected.iter().map(Value::to_string).collect());
+    // TOP is for all pages together.
+    let (all, sizes) = pages(&server, "SELECT TOP 3 * FROM devices", "2").await;
+    assert_eq!((all.len(), sizes), (3, vec![2, 1]));
+    let (all, sizes) = pages(&server, "SELECT tags.n, COUNT() AS c FROM devices GROUP BY tags.n", "2").await;
+    assert_eq!((all.len(), sizes), (5, vec![2, 2, 1]), "groups come in pages too");
+}
+
+#[tokio::test]
+async fn a_query_sees_what_was_written_before_it() {
+    let server = Server::start().await;
+    let count = || async {
+        server.query("SELECT COUNT() AS n FROM devices WHERE tags.on = true").await.ok()[0]["n"].clone()
+    };
+    for n in 0..20 {
+        let path = format!("/twins/d{n}");
+        server.create(&format!("d{n}")).await;
+        server.send("patch", &path, &json!({ "tags": { "on": true } })).await.ok();
+        assert_eq!(count().await, n + 1);
+    }
+    server.send("patch", "/twins/d0", &json!({ "tags": { "on": null } })).await.ok();
+    assert_eq!(count().await, 19);
+    server.delete("/devices/d1").await.is(204);
+    assert_eq!(count().await, 18);
+}
+
+#[tokio::test]
+async fn what_comes_and_goes_between_pages_neither_doubles_nor_hides_the_rest() {
+    let server = with_devices(30).await;
+    let query = "SELECT deviceId FROM devices";
+    let first = page(&server, query, "10", "").await;
+    let token = first.header("x-ms-continuation").expect("more").to_string();
+    // The last row of the first page, one of the next page, and two new ones: before and after the place.
+    for id in ["d009", "d015"] {
+        server.delete(&format!("/devices/{id}")).await.is(204);
+    }
+    for id in ["a", "d020x"] {
+        server.create(id).await;
+    }
+    let second = page(&server, query, "100", &token).await;
+    assert_eq!(second.header("x-ms-continuation"), None);
+    let ids: Vec<_> =
+        second.ok().as_array().expect("rows").iter().map(|row| row["deviceId"].clone()).collect();
+    let mut expected: Vec<String> = (10..30).filter(|n| *n != 15).map(|n| format!("d{n:03}")).collect();
+    expected.push("d020x".into());
+    expected.sort();
+    assert_eq!(json!(ids), json!(expected));
+    // A token may be used again, and by another policy that may query.
+    let again = page(&server, query, "100", &token).await;
+    assert_eq!(again.ok(), second.ok());
+}
