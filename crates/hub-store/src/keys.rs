@@ -4,7 +4,7 @@
 
 use hub_domain::artifact::Digest;
 use hub_domain::event::Position;
-use hub_domain::id::{DeviceId, JobId, ModuleId, TwinId};
+use hub_domain::id::{ConfigurationId, DeviceId, JobId, ModuleId, TwinId};
 
 use crate::{Commit, Key, KeyRange};
 
@@ -14,6 +14,7 @@ const TWIN: &str = "twin/";
 const MODULE_TWIN: &str = "module-twin/";
 const SESSION: &str = "session/";
 const ARTIFACT: &str = "artifact/";
+const CONFIGURATION: &str = "configuration/";
 const JOB: &str = "job/";
 const JOB_STATE: &str = "job-state/";
 const JOB_ITEM: &str = "job-item/";
@@ -31,6 +32,8 @@ pub enum RowKey {
     Session(TwinId),
     /// `artifact/{sha-256 in hexadecimal digits}`.
     Artifact(Digest),
+    /// `configuration/{configuration}`.
+    Configuration(ConfigurationId),
     /// What was asked of a job: `job/{job}`.
     Job(JobId),
     /// Where a job stands: `job-state/{job}`.
@@ -51,6 +54,7 @@ impl RowKey {
             RowKey::Twin(id) => of_id(TWIN, MODULE_TWIN, id),
             RowKey::Session(id) => of_id(SESSION, SESSION, id),
             RowKey::Artifact(digest) => text(&[ARTIFACT, digest.as_str()]),
+            RowKey::Configuration(id) => text(&[CONFIGURATION, id.as_str()]),
             RowKey::Job(id) => text(&[JOB, id.as_str()]),
             RowKey::JobState(id) => text(&[JOB_STATE, id.as_str()]),
             RowKey::JobItem(job, id) => text(&[JOB_ITEM, job.as_str(), "/", &id.to_string()]),
@@ -75,6 +79,7 @@ impl RowKey {
             SESSION => parse_id(rest, None).map(RowKey::Session),
             // The digest's own spelling is the only one: another case would be a second key for it.
             ARTIFACT => Digest::parse(rest).filter(|digest| digest.as_str() == rest).map(RowKey::Artifact),
+            CONFIGURATION => ConfigurationId::parse(rest).ok().map(RowKey::Configuration),
             JOB => JobId::parse(rest).ok().map(RowKey::Job),
             JOB_STATE => JobId::parse(rest).ok().map(RowKey::JobState),
             JOB_ITEM => {
@@ -125,6 +130,11 @@ pub fn module_twins() -> KeyRange {
 /// Every stored session.
 pub fn sessions() -> KeyRange {
     KeyRange::prefix(SESSION.as_bytes())
+}
+
+/// Every configuration.
+pub fn configurations() -> KeyRange {
+    KeyRange::prefix(CONFIGURATION.as_bytes())
 }
 
 /// Every artifact.
@@ -221,6 +231,9 @@ mod tests {
             id.clone().prop_map(RowKey::Identity),
             id.clone().prop_map(RowKey::Twin),
             id.clone().prop_map(RowKey::Session),
+            r"[a-z0-9\-.%_*?!(),:=@$'+#;~`]{1,128}".prop_map(|configuration| {
+                RowKey::Configuration(ConfigurationId::parse(&configuration).expect("a valid id"))
+            }),
             ID.prop_map(|job| RowKey::Job(JobId::parse(&job).expect("a valid id"))),
             ID.prop_map(|job| RowKey::JobState(JobId::parse(&job).expect("a valid id"))),
             (ID, id.clone())
@@ -241,7 +254,7 @@ mod tests {
         fn parse_and_print_are_inverse(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..40),
-                r"(device|module|twin|module-twin|session|artifact|job|job-state|job-item|meta|log)/[a-z/\-]{0,12}".prop_map(String::into_bytes),
+                r"(device|module|twin|module-twin|session|artifact|configuration|job|job-state|job-item|meta|log)/[a-z/\-]{0,12}".prop_map(String::into_bytes),
                 proptest::collection::vec(any::<u8>(), 10..16).prop_map(|rest| [b"log/", &rest[..]].concat()),
             ]
         ) {
@@ -268,6 +281,10 @@ mod tests {
             (RowKey::Twin(module.clone()), "module-twin/d-1/m"),
             (RowKey::Session(device), "session/d-1"),
             (RowKey::Session(module), "session/d-1/m"),
+            (
+                RowKey::Configuration(ConfigurationId::parse("firmware+1").expect("an id")),
+                "configuration/firmware+1",
+            ),
             (RowKey::Meta("etag-counter".into()), "meta/etag-counter"),
             (
                 RowKey::Event(Position { commit: 258, place: 3 }),
@@ -295,6 +312,9 @@ mod tests {
             "meta/",
             "meta/A",
             "artifact/abc",
+            "configuration/",
+            "configuration/A",
+            "configuration/a/b",
             "log/",
             "log/12345678/123",
             "other/a",

@@ -3,6 +3,7 @@
 //! Ids are not in the rows but in their keys. Errors never show what a row holds, since rows hold keys of devices.
 
 pub mod artifact;
+pub mod configuration;
 pub mod event;
 pub mod identity;
 pub mod job;

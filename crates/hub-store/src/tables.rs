@@ -3,6 +3,7 @@
 //! No rule of the domain may be here: a table writes what it is given.
 
 pub mod artifacts;
+pub mod configurations;
 pub mod events;
 pub mod identities;
 pub mod jobs;

@@ -1,6 +1,7 @@
 //! Fixtures: rows as releases wrote them are read, and what this release writes is read back as it was.
 //! A line here must never be changed: it is what is on people's disks.
 
+use hub_domain::configuration::{Configuration, ConfigurationSpec, Revision};
 use hub_domain::id::ConfigurationId;
 use hub_domain::json::Object;
 use hub_domain::time::Timestamp;
@@ -76,5 +77,45 @@ fn damage_in_what_configurations_left_is_told() {
         assert_ne!(damaged, TWIN_CONFIGURED, "{good}");
         let error = twin::decode(&key, &row(&damaged)).expect_err(bad);
         assert!(error.to_string().contains("is not valid"), "{error}");
+    }
+}
+
+const CONFIGURATION_FULL: &str = r#"{"schemaVersion":"1.0","contentType":"assignment","labels":{"team":"x"},"content":{"deviceContent":{"properties.desired.mode":"eco"}},"target":"tags.site='a'","priority":10,"metrics":{"ok":"SELECT deviceId FROM devices"},"counter":3,"created":10000000,"updated":50000000,"contentUpdated":20000000}"#;
+
+const CONFIGURATION_BARE: &str = r#"{"content":{"modulesContent":{"$edgeAgent":{"properties.desired":{}}}},"target":"*","priority":0,"counter":1,"created":10000000,"updated":10000000,"contentUpdated":10000000}"#;
+
+#[test]
+fn configurations_are_written_and_read_as_ever() {
+    let key = Key::new("configuration/c");
+    let full = json!({
+        "schemaVersion": "1.0", "contentType": "assignment", "labels": {"team": "x"}, "priority": 10,
+        "content": {"deviceContent": {"properties.desired.mode": "eco"}}, "targetCondition": "tags.site='a'",
+        "metrics": {"queries": {"ok": "SELECT deviceId FROM devices"}},
+    });
+    let bare = json!({
+        "content": {"modulesContent": {"$edgeAgent": {"properties.desired": {}}}}, "targetCondition": "*",
+    });
+    for (fixture, spec, [counter, created, updated, content_updated]) in
+        [(CONFIGURATION_FULL, full, [3, 1, 5, 2]), (CONFIGURATION_BARE, bare, [1, 1, 1, 1])]
+    {
+        let at = |seconds: u64| Timestamp::from_seconds(i64::try_from(seconds).expect("a few"));
+        let revision = Revision {
+            counter,
+            created: at(created),
+            updated: at(updated),
+            content_updated: at(content_updated),
+        };
+        let spec = ConfigurationSpec::parse(configuration("c"), &spec).expect("valid");
+        let expected = Configuration::new(spec, revision);
+        assert_eq!(configuration::decode(&key, &row(fixture)).expect("a row that is read"), expected);
+        let written = configuration::encode(&expected);
+        assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&row(fixture)));
+    }
+    for (good, bad) in
+        [("tags.site='a'", "tags.site="), ("desired.mode", "reported.mode"), ("SELECT", "SELCT")]
+    {
+        let damaged = CONFIGURATION_FULL.replacen(good, bad, 1);
+        let error = configuration::decode(&key, &row(&damaged)).expect_err(bad).to_string();
+        assert!(error.contains("is not valid") && !error.contains("eco"), "{error}");
     }
 }
