@@ -2,6 +2,7 @@
 //! `support` starts the hub and holds the clients. Every test has a hub of its own on a free port.
 
 mod access;
+mod artifacts_events;
 mod bad_input;
 mod queries;
 mod registry;

@@ -1,0 +1,378 @@
+//! Artifacts with the links by which devices fetch them, and the stream of events with its way to go on.
+
+use std::time::Duration;
+
+use hub_domain::id::TwinId;
+use hub_domain::message::Message;
+use hub_engine::access::Credential;
+use reqwest::Response;
+use serde_json::{Value, json};
+
+use crate::support::{Reply, Server};
+
+/// Longest wait for an event that must come.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// SHA-256 of `content`.
+const CONTENT: &str = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+
+async fn add(server: &Server, name: &str, content: impl Into<reqwest::Body>) -> String {
+    let artifact = server.send_raw("post", &format!("/api/artifacts?name={name}"), content).await.ok();
+    artifact["sha256"].as_str().expect("a digest").to_string()
+}
+
+async fn grant(server: &Server, digest: &str) -> String {
+    let grant = server.send("post", &format!("/api/artifacts/{digest}/grants"), &json!({})).await.ok();
+    grant["path"].as_str().expect("a path").to_string()
+}
+
+/// Fetches by a link, as a device does: without any other credential.
+async fn fetch(server: &Server, link: &str) -> Reply {
+    Reply::of(server.anonymous("get", link)).await
+}
+
+#[tokio::test]
+async fn an_artifact_is_kept_once_by_its_content() {
+    let server = Server::start().await;
+    let first = server.send_raw("post", "/api/artifacts?name=one", "content").await.ok();
+    assert_eq!(
+        (&first["sha256"], &first["bytes"], &first["name"]),
+        (&json!(CONTENT), &json!(7), &json!("one"))
+    );
+    let second = server.send_raw("post", "/api/artifacts?name=f%C3%BCr%20zwei", "content").await.ok();
+    assert_eq!((&second["sha256"], &second["name"]), (&json!(CONTENT), &json!("für zwei")));
+    assert_eq!(server.get("/api/artifacts").await.ok(), json!([second]));
+    // Larger than a JSON body may be, and empty.
+    let large = add(&server, "large", vec![7; 8 * 1024 * 1024]).await;
+    let empty = add(&server, "empty", "").await;
+    assert_eq!(fetch(&server, &grant(&server, &large).await).await.body, vec![7; 8 * 1024 * 1024]);
+    assert_eq!(fetch(&server, &grant(&server, &empty).await).await.body, b"");
+
+    let before = server.snapshot().await;
+    for query in [
+        "",
+        "?name=",
+        "?name=a%00b",
+        &format!("?name={}", "x".repeat(257)),
+        "?title=x",
+        "?name=a&name=b",
+        "?name=%FF%FE%00",
+    ] {
+        server
+            .send_raw("post", &format!("/api/artifacts{query}"), "other")
+            .await
+            .error(400, "ArgumentInvalid");
+    }
+    for digest in ["x", &CONTENT[1..], &CONTENT.replace('e', "g"), "..%2Fhub.redb", "..%2F..%2Fetc%2Fpasswd"]
+    {
+        server.delete(&format!("/api/artifacts/{digest}")).await.error(400, "ArgumentInvalid");
+        server
+            .send("post", &format!("/api/artifacts/{digest}/grants"), &json!({}))
+            .await
+            .error(400, "ArgumentInvalid");
+        let content = format!("/api/artifacts/{digest}/content?expires=9&signature=x");
+        fetch(&server, &content).await.error(400, "ArgumentInvalid");
+    }
+    let unknown = "0".repeat(64);
+    server.delete(&format!("/api/artifacts/{unknown}")).await.error(404, "GenericNotFound");
+    server
+        .send("post", &format!("/api/artifacts/{unknown}/grants"), &json!({}))
+        .await
+        .error(404, "GenericNotFound");
+    assert_eq!(server.snapshot().await, before);
+
+    let link = grant(&server, CONTENT).await;
+    server.delete(&format!("/api/artifacts/{CONTENT}")).await.is(204);
+    server.delete(&format!("/api/artifacts/{CONTENT}")).await.error(404, "GenericNotFound");
+    fetch(&server, &link).await.error(404, "GenericNotFound");
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_whole_or_in_ranges() {
+    let server = Server::start().await;
+    let content: Vec<u8> = (0..200_000).map(|n| (n % 251) as u8).collect();
+    let digest = add(&server, "image", content.clone()).await;
+    let link = grant(&server, &digest).await;
+    let etag = format!("\"{digest}\"");
+    let get = |method: &'static str, range: &'static str| {
+        let request = server.anonymous(method, &link);
+        Reply::of(if range.is_empty() { request } else { request.header("Range", range) })
+    };
+    for (range, part) in [
+        ("bytes=0-0", 0..1),
+        ("bytes=0-99999", 0..100_000),
+        ("bytes=100000-", 100_000..200_000),
+        ("bytes=199999-", 199_999..200_000),
+        ("bytes=150000-900000", 150_000..200_000),
+        ("bytes=-5", 199_995..200_000),
+        ("bytes=-900000", 0..200_000),
+    ] {
+        let reply = get("get", range).await;
+        assert_eq!(reply.status, 206, "{range}");
+        assert!(reply.body == content[part.clone()], "{range}");
+        let expected = format!("bytes {}-{}/200000", part.start, part.end - 1);
+        assert_eq!(reply.header("content-range"), Some(expected.as_str()), "{range}");
+        assert_eq!(reply.header("etag"), Some(etag.as_str()));
+    }
+    for range in ["bytes=200000-", "bytes=900000-900001", "bytes=-0"] {
+        let reply = get("get", range).await;
+        assert_eq!(reply.status, 416, "{range}");
+        assert_eq!(reply.header("content-range"), Some("bytes */200000"), "{range}");
+    }
+    for range in ["", "bytes=5-1", "bytes=0-1,4-5", "lines=0-1", "bytes=a-b", "nonsense"] {
+        let reply = get("get", range).await;
+        assert_eq!((reply.status, reply.header("accept-ranges")), (200, Some("bytes")), "{range}");
+        assert!(reply.body == content, "{range}");
+    }
+    let head = get("head", "").await;
+    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some("200000"), 0));
+}
+
+#[tokio::test]
+async fn a_link_opens_its_file_until_its_time_and_nothing_else() {
+    let server = Server::start().await;
+    let (digest, other) = (add(&server, "one", "content").await, add(&server, "two", "secret").await);
+    let link = grant(&server, &digest).await;
+    assert_eq!(fetch(&server, &link).await.text(), "content");
+    let (path, query) = link.split_once('?').expect("a query");
+    let (expires, signature) = query.split_once("&signature=").expect("a signature");
+    let expires: i64 = expires.strip_prefix("expires=").and_then(|text| text.parse().ok()).expect("a time");
+    let with = |path: &str, expires: &str, signature: &str| {
+        format!("{path}?expires={expires}&signature={signature}")
+    };
+    let mut forged = vec![
+        path.to_string(),
+        format!("{path}?expires={expires}"),
+        format!("{path}?signature={signature}"),
+        with(path, &(expires + 1).to_string(), signature),
+        with(path, &i64::MAX.to_string(), signature),
+        with(path, "never", signature),
+        with(path, &expires.to_string(), ""),
+        with(path, &expires.to_string(), &signature[1..]),
+        with(path, &expires.to_string(), &format!("{signature}A")),
+        with(&path.replace(&digest, &other), &expires.to_string(), signature),
+        format!("{link}&expires={}", i64::MAX),
+    ];
+    for at in 0..signature.len() {
+        let mut bytes = signature.as_bytes().to_vec();
+        bytes[at] = if bytes[at] == b'w' { b'g' } else { b'w' };
+        forged.push(with(path, &expires.to_string(), std::str::from_utf8(&bytes).expect("ASCII")));
+    }
+    for link in &forged {
+        fetch(&server, link).await.error(401, "IotHubUnauthorized");
+        let owner = server.anonymous("get", link).header("Authorization", &server.owner);
+        Reply::of(owner).await.error(401, "IotHubUnauthorized");
+    }
+    for seconds in [json!(0), json!(30 * 24 * 3600 + 1), json!(u64::MAX)] {
+        let body = json!({ "expiresInSeconds": seconds });
+        let words = server
+            .send("post", &format!("/api/artifacts/{digest}/grants"), &body)
+            .await
+            .error(400, "ArgumentInvalid");
+        assert!(words.contains("30 days"), "{words}");
+    }
+    let body = json!({ "expiresInSeconds": -1 });
+    server
+        .send("post", &format!("/api/artifacts/{digest}/grants"), &body)
+        .await
+        .error(400, "IotHubFormatError");
+
+    let body = json!({ "expiresInSeconds": 60 });
+    let short = server.send("post", &format!("/api/artifacts/{digest}/grants"), &body).await.ok();
+    let short = short["path"].as_str().expect("a path");
+    server.test.advance(Duration::from_secs(60));
+    fetch(&server, short).await.is(200);
+    server.test.advance(Duration::from_secs(1));
+    assert!(fetch(&server, short).await.error(401, "IotHubUnauthorized").contains("expired"));
+    fetch(&server, &link).await.is(200);
+}
+
+/// A stream of events as it comes in.
+struct Events {
+    response: Response,
+    text: String,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq)]
+struct Event {
+    id: String,
+    kind: String,
+    data: Value,
+}
+
+impl Events {
+    async fn open(server: &Server, query: &str, last: Option<&str>) -> Self {
+        let mut request = server.request("get", &format!("/api/events{query}"));
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new() }
+    }
+
+    /// The next event; `None` when the hub ended the stream.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let field =
+                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                let parsed = field("data:").map(|data| Event {
+                    id: field("id:").unwrap_or_default().into(),
+                    kind: field("event:").unwrap_or_default().into(),
+                    data: serde_json::from_str(data).expect("JSON"),
+                });
+                self.text = rest.to_string();
+                match parsed {
+                    Some(event) => return Some(event),
+                    // A comment, to show that the hub is there.
+                    None => continue,
+                }
+            }
+            let chunk = tokio::time::timeout(WAIT, self.response.chunk()).await.expect("something in time");
+            self.text.push_str(std::str::from_utf8(&chunk.expect("a chunk")?).expect("text"));
+        }
+    }
+
+    async fn take(&mut self, count: usize) -> Vec<Event> {
+        let mut events = Vec::new();
+        for _ in 0..count {
+            events.push(self.next().await.expect("an event"));
+        }
+        events
+    }
+}
+
+/// What an event is about: its kind, its device and its operation.
+fn about(event: &Event) -> (&str, &str, &str) {
+    let text = |name: &str| event.data[name].as_str().unwrap_or_default();
+    (&event.kind, text("deviceId"), text("operation"))
+}
+
+#[tokio::test]
+async fn events_come_in_order_and_go_on_after_the_last_that_was_seen() {
+    let server = Server::start().await;
+    server.create("before").await;
+    let mut live = Events::open(&server, "", None).await;
+    for id in ["a", "b"] {
+        server.create(id).await;
+        server.send("patch", &format!("/twins/{id}"), &json!({ "tags": { "x": 1 } })).await.ok();
+    }
+    server.delete("/devices/a").await.is(204);
+    let all = live.take(5).await;
+    let expected = [
+        ("lifecycle", "a", "createDeviceIdentity"),
+        ("twin", "a", "updateTwin"),
+        ("lifecycle", "b", "createDeviceIdentity"),
+        ("twin", "b", "updateTwin"),
+        ("lifecycle", "a", "deleteDeviceIdentity"),
+    ];
+    assert_eq!(all.iter().map(about).collect::<Vec<_>>(), expected, "from now on, so not the first");
+    for (n, event) in all.iter().enumerate() {
+        let rest = &all[n + 1..];
+        let after = format!("?after={}", event.id);
+        for mut again in
+            [Events::open(&server, "", Some(&event.id)).await, Events::open(&server, &after, None).await]
+        {
+            assert_eq!(again.take(rest.len()).await, rest, "nothing twice, nothing lost");
+        }
+        // Whoever reconnects sends both; what he saw last counts.
+        let mut both = Events::open(&server, "?after=0.0", Some(&event.id)).await;
+        assert_eq!(both.take(rest.len()).await, rest);
+    }
+    let mut whole = Events::open(&server, "?after=0.0", None).await;
+    assert_eq!(
+        about(&whole.next().await.expect("the first")),
+        ("lifecycle", "before", "createDeviceIdentity")
+    );
+    assert_eq!(whole.take(5).await, all);
+}
+
+#[tokio::test]
+async fn a_filter_lets_through_what_it_names() {
+    let server = Server::start().await;
+    let (id, token) = server.test.register("a").await;
+    server.create("b").await;
+    for device in ["a", "b"] {
+        server.send("patch", &format!("/twins/{device}"), &json!({ "tags": { "x": 1 } })).await.ok();
+    }
+    let hub = &server.test.hub;
+    let who = hub.authenticate_device(&id, Credential::Token(&token)).expect("its own token");
+    let json_kind = vec![("content-type".to_string(), "application/json".to_string())];
+    let message =
+        |body: &[u8]| Message { body: body.to_vec(), system: json_kind.clone(), properties: Vec::new() };
+    hub.telemetry_send(&who, &id, message(b"{\"t\":1}")).await.expect("sent");
+    hub.telemetry_send(&who, &id, message(b"\xff")).await.expect("sent");
+    for (query, expected) in [
+        ("source=telemetry", vec![("telemetry", "a", ""), ("telemetry", "a", "")]),
+        ("source=twin", vec![("twin", "a", "updateTwin"), ("twin", "b", "updateTwin")]),
+        ("device=b", vec![("lifecycle", "b", "createDeviceIdentity"), ("twin", "b", "updateTwin")]),
+        (
+            "source=twin,telemetry&device=a",
+            vec![("twin", "a", "updateTwin"), ("telemetry", "a", ""), ("telemetry", "a", "")],
+        ),
+    ] {
+        let mut events = Events::open(&server, &format!("?after=0.0&{query}"), None).await;
+        let got = events.take(expected.len()).await;
+        assert_eq!(got.iter().map(about).collect::<Vec<_>>(), expected, "{query}");
+        if query == "source=telemetry" {
+            assert_eq!(
+                (&got[0].data["body"], &got[1].data["bodyBase64"]),
+                (&json!({ "t": 1 }), &json!("/w=="))
+            );
+        }
+    }
+    for (query, part) in [
+        ("source=gossip", "'gossip'"),
+        ("after=soon", "'soon'"),
+        ("after=1", "'1'"),
+        ("after=-1.0", "'-1.0'"),
+        ("device=a%20b", "device id"),
+        ("after=1.0&after=2.0", ""),
+    ] {
+        let words = server.get(&format!("/api/events?{query}")).await.error(400, "ArgumentInvalid");
+        assert!(words.contains(part), "{query}: {words}");
+    }
+    let twice =
+        server.request("get", "/api/events").header("Last-Event-ID", "1.0").header("Last-Event-ID", "2.0");
+    Reply::of(twice).await.error(400, "ArgumentInvalid");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_words_when_its_token_does() {
+    let server = Server::start().await;
+    let mut events = Events::open(&server, "", None).await;
+    server.create("a").await;
+    let first = events.next().await.expect("an event");
+    server.test.advance(Duration::from_secs(3600 + 301));
+    // Somebody whose token is good does something that wakes the reader.
+    let id = TwinId::parse("b", None).expect("an id");
+    server.test.hub.identity_create(&server.test.owner(), id, Default::default()).await.expect("created");
+    let end = events.next().await.expect("an end");
+    assert_eq!((end.kind.as_str(), &end.data["reason"]), ("end", &json!("the token expired")));
+    assert_eq!(events.next().await, None);
+    let position = end.data["position"].as_str().expect("a position");
+    let fresh = server.test.policy_token("service");
+    let request =
+        server.anonymous("get", &format!("/api/events?after={position}")).header("Authorization", fresh);
+    let mut events = Events { response: request.send().await.expect("an answer"), text: String::new() };
+    let next = events.next().await.expect("an event");
+    assert_eq!(about(&next), ("lifecycle", "b", "createDeviceIdentity"), "after {}", first.id);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_words_when_the_hub_stops() {
+    let server = Server::start().await;
+    let mut events = Events::open(&server, "", None).await;
+    server.create("a").await;
+    let last = events.next().await.expect("an event");
+    let stop = server.test.hub.shutdown(WAIT);
+    let (stopped, end) = tokio::join!(stop, events.next());
+    let end = end.expect("an end");
+    assert_eq!((end.kind.as_str(), &end.data["reason"]), ("end", &json!("the hub shuts down")));
+    assert!(end.data["position"].as_str().is_some_and(|position| !position.is_empty()), "{last:?} {end:?}");
+    assert_eq!(events.next().await, None);
+    assert!(stopped, "nothing was left running");
+}
