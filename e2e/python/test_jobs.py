@@ -267,16 +267,16 @@ def test_modules_as_targets(fleet, jobs, registry, kind):
 # ---- later, and cancelled
 
 def test_scheduled_for_later(fleet, jobs, registry):
-    device, late, job_id = fleet.device(), fleet.device(), fleet.new_id("job")
+    device, late, job_id, site = fleet.device(), fleet.device(), fleet.new_id("job"), fleet.new_id("site")
     start = in_seconds(3)
-    made = jobs.create_scheduled_job(job_id, twin_job("tags.later = true", desired={"rate": 1}, start_time=start))
+    made = jobs.create_scheduled_job(job_id, twin_job(f"tags.site = '{site}'", desired={"rate": 1}, start_time=start))
     assert made.status == "scheduled"
     waiting = jobs.get_scheduled_job(job_id)
     assert (waiting.status, counts(waiting), waiting.end_time) == ("scheduled", (0, 0, 0, 0), None)
     assert abs(waiting.start_time - start) < timedelta(seconds=1) and waiting.created_time < start
     # The targets are those that match when it starts.
     for each in (device, late):
-        registry.update_twin(each.id, Twin(tags={"later": True}))
+        registry.update_twin(each.id, Twin(tags={"site": site}))
     job = until_over(jobs, job_id)
     assert (job.status, counts(job)) == ("completed", (2, 2, 0, 0)) and job.end_time >= start
     assert registry.get_twin(late.id).properties.desired["rate"] == 1
