@@ -32,7 +32,7 @@ impl Twin {
         let stamp = Stamp::desired(now, self.desired.version + 1);
         let mut desired = Cow::Borrowed(&self.desired);
         for path in stale(&self.desired, resolution) {
-            retract(desired.to_mut(), &path, resolution, &stamp);
+            retract(desired.to_mut(), &path, &stamp);
         }
         for (path, setting) in &resolution.settings {
             if let Some(step) = step(&desired, path, setting) {
@@ -67,21 +67,17 @@ fn stale(properties: &Properties, resolution: &Resolution) -> Vec<String> {
     let mut paths = Vec::new();
     walk(&properties.values, &properties.metadata, &mut Vec::new(), &mut |path, by| {
         let goes = match by {
-            Some(by) => resolution.replaces || !(resolution.keeps_deployed && by.is_deployment()),
+            Some(by) => !(resolution.keeps_deployed && by.is_deployment()),
             None => resolution.replaces,
         };
         if goes {
             let path = path.join(".");
-            if !is_wanted(resolution, &path) {
+            if resolution.settings.get(path.as_str()).is_none_or(|setting| setting.value.is_null()) {
                 paths.push(path);
             }
         }
     });
     paths
-}
-
-fn is_wanted(resolution: &Resolution, path: &str) -> bool {
-    resolution.settings.get(path).is_some_and(|setting| !setting.value.is_null())
 }
 
 /// Visits everything that is not an object with properties.
@@ -102,13 +98,12 @@ fn walk<'a>(
     }
 }
 
-/// Removes what is at `path`, and the objects above it that have nothing left and that nobody wants.
-fn retract(properties: &mut Properties, path: &str, resolution: &Resolution, stamp: &Stamp) {
+/// Removes what is at `path`, and the objects above it that have nothing left.
+fn retract(properties: &mut Properties, path: &str, stamp: &Stamp) {
     remove(properties, path, stamp);
     let mut path = path;
     while let Some((parent, _)) = path.rsplit_once('.') {
-        let is_empty = value_at(&properties.values, parent).is_some_and(is_empty_object);
-        if !is_empty || is_wanted(resolution, parent) {
+        if !value_at(&properties.values, parent).is_some_and(is_empty_object) {
             break;
         }
         remove(properties, parent, stamp);

@@ -140,6 +140,8 @@ fn overlaps_are_won_whole_and_the_rest_applies() {
     check(("a", json!({"b": 1})), json!({p("a"): {"b": 2, "c": 3}}), &["a.b", "a.c"], &["a.b"]);
     check(("a", Value::Null), json!({p("a"): {"b": 1}}), &["a"], &["a.b"]);
     check(("a", json!(1)), json!({p("ab"): 1, p("a-b"): 2}), &["a", "a-b", "ab"], &[]);
+    check(("ab", json!(1)), json!({p("a"): 2}), &["a", "ab"], &[]);
+    check(("a-b", json!(1)), json!({p("a"): 2}), &["a", "a-b"], &[]);
     check(("a.b", json!(1)), json!({p("a-b"): 2, p("a"): Value::Null}), &["a-b", "a.b"], &["a"]);
 }
 
@@ -207,6 +209,36 @@ fn null_deletes_whoever_wrote_it() {
         .holds(json!({"o": {}, "s": 5}))
         .statuses(&[("a", Applied), ("b", Targeted)])
         .matching(&[&b], json!({"old": 1}));
+    // What a configuration wrote goes with the object that this empties, as when it leaves.
+    let c = device("c", 1, 0, json!({"properties.desired.o.p": 1}));
+    Story::device()
+        .matching(&[&c], json!({"o": {"p": 1}}))
+        .matching(&[&a, &c], json!({"o": null}))
+        .holds(json!({}));
+    // And where a deployment says what there is as a whole, nothing empty is left either.
+    let whole = edge("whole", 1, json!({"$edgeAgent": {"properties.desired": {"q": 1}}}));
+    let layer = edge("layer", 2, json!({"$edgeAgent": {"properties.desired.o.p": null}}));
+    Story::of(Some("$edgeAgent"))
+        .person(json!({"o": {"p": 1}}))
+        .matching(&[&whole, &layer], json!({"o": null, "q": 1}));
+}
+
+#[test]
+fn stamps_say_when_each_property_changed() {
+    let a = device("a", 1, 0, json!({"properties.desired": {"o": {"p": 1}, "n": {"q": 1}}}));
+    let b = device("b", 1, 0, json!({"properties.desired.n": {"q": 1}}));
+    let stamps = |story: &Story| {
+        let metadata = Value::Object(story.twin.desired.metadata.to_json());
+        ["", "/o", "/o/p", "/o/mine", "/n", "/n/q"].map(|path| {
+            metadata.pointer(path).and_then(|node| node["$lastUpdatedVersion"].as_u64()).unwrap_or_default()
+        })
+    };
+    let story = Story::device().person(json!({"o": {"mine": 1}, "n": {}}));
+    assert_eq!(stamps(&story), [2, 2, 0, 2, 2, 0]);
+    let story = story.matching(&[&a], json!({"o": {"p": 1}, "n": {"q": 1}}));
+    assert_eq!(stamps(&story), [3, 3, 3, 2, 3, 3]);
+    let story = story.matching(&[&b], json!({"o": {"p": null}}));
+    assert_eq!(stamps(&story), [4, 4, 0, 2, 3, 3]);
 }
 
 #[test]
@@ -251,14 +283,15 @@ fn standard(name: &str, priority: u32, tag: &str) -> Configuration {
 #[test]
 fn one_deployment_and_the_layers_above_it_are_merged() {
     let (base, other) = (standard("base", 10, "base"), standard("other", 9, "other"));
-    let layer = |name, priority| {
-        let content = json!({
+    let layer = |name, priority, created| {
+        let content = json!({"modulesContent": {
             "$edgeAgent": {"properties.desired.modules": {"n": {"image": name}}},
             "m": {"properties.desired.rate": name, "properties.desired.extra": true},
-        });
-        edge(name, priority, content)
+        }});
+        configuration(name, priority, created, content)
     };
-    let (above, equal, top) = (layer("above", 11), layer("equal", 10), layer("top", 12));
+    // Of the same priority is not above, though it is newer.
+    let (above, equal, top) = (layer("above", 11, 0), layer("equal", 10, 9), layer("top", 12, 0));
     let matching = [&base, &other, &above, &equal];
     let agent = |image| json!({"modules": {"m": {"image": "base"}, "n": {"image": image}}, "runtime": 1});
     let story = Story::of(Some("$edgeAgent"))
@@ -287,7 +320,7 @@ fn one_deployment_and_the_layers_above_it_are_merged() {
     let replaced = || Loss::Replaced { by: id("base") };
     let at = resolution.settings.keys().find(|path| path.as_str() == "rate").expect("rate").clone();
     let outranked = Loss::Outranked { by: id("above"), at };
-    let expected = [("base", outranked), ("equal", replaced()), ("equal", replaced()), ("other", replaced())];
+    let expected = [("equal", replaced()), ("equal", replaced()), ("base", outranked), ("other", replaced())];
     assert_eq!(losses, expected);
 }
 
