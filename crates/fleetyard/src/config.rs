@@ -68,6 +68,8 @@ pub struct Settings {
     pub event_retention: Duration,
     /// How many commits back events are kept.
     pub event_commits_max: u64,
+    /// How long jobs are kept after their end.
+    pub job_retention: Duration,
     /// What is logged.
     pub log_filter: String,
     /// Keys of policies that come from outside.
@@ -116,6 +118,7 @@ impl Settings {
             store: EmbeddedOptions { cache_bytes: usize::try_from(cache_bytes)? },
             event_retention: Duration::from_secs(3600 * number(values, "events.retention_hours", 1, 8760)?),
             event_commits_max: number(values, "events.commits_max", 1000, u64::MAX)?,
+            job_retention: Duration::from_secs(86_400 * number(values, "jobs.retention_days", 1, 3650)?),
             log_filter: text("log.filter").into(),
             policies: given_keys(values)?,
         })

@@ -34,7 +34,7 @@ pub const SUITE_PREFIX: &str = "FLEETYARD_E2E_";
 pub const PREFIX: &str = "FLEETYARD_";
 
 /// Key, flag, default, meaning of all settings but the policies' keys.
-const PLAIN: [(&str, &str, &str, &str); 14] = [
+const PLAIN: [(&str, &str, &str, &str); 15] = [
     ("hub.data", "--data", "fleetyard-data", "The data folder; it is made at the first start."),
     (
         "hub.hostname",
@@ -78,6 +78,12 @@ const PLAIN: [(&str, &str, &str, &str); 14] = [
     ("store.cache_bytes", "", "67108864", "Memory for pages of the store; 1048576 and up."),
     ("events.retention_hours", "", "24", "How long events are kept for readers, 1 to 8760."),
     ("events.commits_max", "", "1000000", "How many commits back events are kept at most; 1000 and up."),
+    (
+        "jobs.retention_days",
+        "",
+        "30",
+        "How long a job and what became of its devices are kept after its end, 1 to 3650.",
+    ),
     (
         "log.filter",
         "--log",
