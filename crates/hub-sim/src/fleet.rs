@@ -49,6 +49,8 @@ pub struct FleetOptions {
 pub struct FleetStats {
     /// Devices that are connected.
     pub connected: AtomicU64,
+    /// Connections made, those that ended among them.
+    pub connects: AtomicU64,
     /// Messages sent.
     pub messages: AtomicU64,
     /// Reboots.
@@ -159,6 +161,7 @@ async fn boot(shared: &Shared, device: &SimulatedDevice) -> Result<End> {
     let _closing = Closing(client.clone());
     client.connected().await?;
     drop(turn);
+    shared.stats.connects.fetch_add(1, Ordering::Relaxed);
     shared.stats.connected.fetch_add(1, Ordering::Relaxed);
     let _counted = Counted(&shared.stats.connected);
     let end = serve(shared, &client, machine, inbox).await?;

@@ -178,10 +178,10 @@ async fn watch(context: &Context, fleet: &Fleet, arguments: &Arguments) -> Resul
             ended["messages"], ended["reboots"]
         ));
     }
-    if failures > 0 && connected == 0 {
+    if number(&stats.connects) == 0 || (failures > 0 && connected == 0) {
         return Err(Error::new(
             Exit::Offline,
-            "no device could stay connected: check the MQTT address (--mqtt-host)",
+            "no device could stay connected: check the MQTT address (--mqtt-host), and that --for leaves the time to connect",
         ));
     }
     Ok(())
