@@ -147,18 +147,19 @@ impl Client {
         self.json(if_match(self.request(Method::DELETE, segments), etag)).await.map(drop)
     }
 
-    /// One page of a query, and the token for the next.
-    pub async fn query_page(
+    /// A request for the first page of a query.
+    pub fn query(&self, text: &str) -> RequestBuilder {
+        self.request(Method::POST, &["devices", "query"]).json(&serde_json::json!({ "query": text }))
+    }
+
+    /// One page of a list that goes on in others, and the token for the next.
+    pub async fn page(
         &self,
-        text: &str,
+        request: RequestBuilder,
         size: usize,
         token: Option<&str>,
     ) -> Result<(Vec<Value>, Option<String>)> {
-        let mut request = self
-            .request(Method::POST, &["devices", "query"])
-            .header("x-ms-max-item-count", size.to_string())
-            .json(&serde_json::json!({ "query": text }))
-            .timeout(REQUEST_TIMEOUT);
+        let mut request = request.header("x-ms-max-item-count", size.to_string()).timeout(REQUEST_TIMEOUT);
         if let Some(token) = token {
             request = request.header("x-ms-continuation", token);
         }
@@ -166,7 +167,7 @@ impl Client {
         let next = headers.get("x-ms-continuation").and_then(|token| token.to_str().ok()).map(str::to_string);
         match page {
             Value::Array(rows) => Ok((rows, next)),
-            _ => Err(Error::failed("the hub's answer to the query is not a list")),
+            _ => Err(Error::failed("the hub's answer is not a list")),
         }
     }
 

@@ -71,6 +71,8 @@ pub enum Command {
     Twin(Group<commands::twin::Action>),
     /// Call direct methods.
     Method(Group<commands::method::Action>),
+    /// Change twins of many devices or call a method of them, now or later, and watch how far it is.
+    Job(Group<commands::job::Action>),
     /// Run a query over all twins.
     Query(Single<commands::query::Arguments>),
     /// Watch telemetry, twin changes, lifecycle and connections as they happen.
@@ -104,6 +106,7 @@ impl Command {
             Command::Module(group) => commands::module::run(&context, group.action).await,
             Command::Twin(group) => commands::twin::run(&context, group.action).await,
             Command::Method(group) => commands::method::run(&context, group.action).await,
+            Command::Job(group) => commands::job::run(&context, group.action).await,
             Command::Query(single) => commands::query::run(&context, single.arguments).await,
             Command::Monitor(single) => commands::monitor::run(&context, single.arguments).await,
             Command::Artifact(group) => commands::artifact::run(&context, group.action).await,
@@ -119,6 +122,7 @@ impl Command {
             Command::Module(group) => &group.common,
             Command::Twin(group) => &group.common,
             Command::Method(group) => &group.common,
+            Command::Job(group) => &group.common,
             Command::Query(single) => &single.common,
             Command::Monitor(single) => &single.common,
             Command::Artifact(group) => &group.common,

@@ -103,7 +103,7 @@ impl Stage {
     async fn query(&self, text: &str) -> Result<Vec<Value>> {
         let (mut rows, mut token) = (Vec::new(), None);
         loop {
-            let (page, next) = self.client.query_page(text, PAGE_ROWS, token.as_deref()).await?;
+            let (page, next) = self.client.page(self.client.query(text), PAGE_ROWS, token.as_deref()).await?;
             rows.extend(page);
             token = next;
             if token.is_none() {

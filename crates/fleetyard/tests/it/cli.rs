@@ -110,6 +110,113 @@ async fn twins_queries_and_methods() {
 }
 
 #[tokio::test]
+async fn jobs_from_creation_to_their_end() {
+    let folder = folder();
+    let hub = Hub::start(folder.path()).await;
+    for id in ["a", "b", "c"] {
+        hub.expect(0, &["device", "create", id]).await;
+    }
+    let whole = ["job", "create", "ring", "--all", "--tags", r#"{"ring":1}"#, "--watch"];
+    let ended = hub.expect(0, &whole).await;
+    assert!(ended.out.contains("succeeded  3") && ended.out.contains("completed"), "{}", ended.out);
+    assert_eq!(hub.json(&["twin", "show", "c"]).await["tags"], json!({"ring": 1}));
+    let lines = hub.expect(0, &["job", "watch", "ring", "--json"]).await.out;
+    let last: Value = serde_json::from_str(lines.trim()).expect("one line, since it is over");
+    assert_eq!((&last["jobId"], &last["failures"]), (&json!("ring"), &json!([])));
+
+    // One device has no room for more tags.
+    let (half, more) = ("x".repeat(3500), "y".repeat(2000));
+    let full = json!({ "one": half, "two": half }).to_string();
+    hub.expect(0, &["twin", "patch", "a", "--tags", &full]).await;
+    let (tags, only) = (json!({ "more": more }).to_string(), "deviceId IN ['a', 'b']");
+    hub.expect(7, &["job", "create", "partly", "--where", only, "--tags", &tags, "--watch"]).await;
+    let shown = hub.expect(7, &["job", "watch", "partly"]).await;
+    assert!(shown.out.contains("400004") && shown.err.contains("of 2 devices 1 failed"), "{}", shown.out);
+
+    // Nobody is connected: the same reason for all, so one line for all.
+    let call = ["job", "create", "call", "--all", "--method", "reboot", "--payload", "[1]", "--watch"];
+    let lines = hub.cli(&[&call[..], &["--json"]].concat()).await;
+    let last: Value = serde_json::from_str(lines.out.lines().last().expect("a line")).expect("JSON");
+    assert_eq!((lines.code, &last["status"]), (1, &json!("completed")));
+    assert_eq!(last["failures"].as_array().map(Vec::len), Some(1), "{last}");
+    assert_eq!(
+        (&last["failures"][0]["code"], &last["failures"][0]["devices"]),
+        (&json!("404103"), &json!(3))
+    );
+
+    let listed = hub.expect(0, &["job", "list", "--type", "twin", "--json"]).await.out;
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    let listed = hub.expect(0, &["job", "list", "--limit", "1", "--status", "completed"]).await.out;
+    assert!(listed.contains("call") && !listed.contains("ring"), "{listed}");
+}
+
+#[tokio::test]
+async fn scheduled_jobs_are_watched_and_cancelled() {
+    let folder = folder();
+    let mut hub = Hub::start(folder.path()).await;
+    hub.expect(0, &["device", "create", "a"]).await;
+    let create = ["job", "create", "later", "--all", "--tags", r#"{"n":1}"#, "--start", "+1h"];
+    let job = hub.json(&[&create[..], &["--max-time", "60"]].concat()).await;
+    assert_eq!((&job["status"], &job["maxExecutionTimeInSeconds"]), (&json!("scheduled"), &json!(60)));
+    let mut watch = program()
+        .args(["job", "watch", "later", "--json", "--data"])
+        .arg(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    let mut next = async || -> Value {
+        let line = soon("a line", lines.next_line()).await.expect("text").expect("the watch goes on");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    assert_eq!(next().await["status"], "scheduled");
+    assert_eq!(hub.stop().await, Some(0));
+    let mut notes = BufReader::new(watch.stderr.take().expect("piped")).lines();
+    let note = soon("a note", notes.next_line()).await.expect("text").expect("the watch goes on");
+    assert!(note.contains("asking again"), "{note}");
+    let hub = Hub::start_at(&hub.https, folder.path(), &[]).await;
+    assert_eq!(hub.json(&["job", "cancel", "later"]).await["status"], "cancelled");
+    assert_eq!(next().await["status"], "cancelled");
+    assert_eq!(soon("the watch to end", watch.wait()).await.expect("it ends").code(), Some(1));
+    hub.expect(4, &["job", "cancel", "later"]).await;
+    assert_eq!(hub.json(&["twin", "show", "a"]).await["tags"]["n"], Value::Null);
+
+    for (code, said, arguments) in [
+        (1, "queryCondition", &["create", "j", "--where", "tags.site =", "--tags", "{}"][..]),
+        (1, "366 days", &["create", "j", "--all", "--tags", "{}", "--start", "2200-01-01T00:00:00Z"]),
+        (1, "maxExecutionTimeInSeconds", &["create", "j", "--all", "--tags", "{}", "--max-time", "0"]),
+        (1, "no device", &["create", "none", "--where", "false", "--tags", r#"{"n":1}"#, "--watch"]),
+        (2, "+30m", &["create", "j", "--all", "--tags", "{}", "--start", "soon"]),
+        (2, "not JSON", &["create", "j", "--all", "--tags", "{oops}"]),
+        (2, "--where", &["create", "j", "--tags", "{}"]),
+        (2, "--where", &["create", "j", "--all", "--where", "true", "--tags", "{}"]),
+        (2, "--method", &["create", "j", "--all"]),
+        (2, "--method", &["create", "j", "--all", "--method", "m", "--tags", "{}"]),
+        (2, "--payload", &["create", "j", "--all", "--tags", "{}", "--payload", "1"]),
+        (2, "--wait-for-devices", &["create", "j", "--all", "--tags", "{}", "--wait-for-devices"]),
+        (3, "JobNotFound", &["show", "nope"]),
+        (3, "JobNotFound", &["watch", "nope"]),
+        (3, "JobNotFound", &["cancel", "nope"]),
+        (4, "JobAlreadyExists", &["create", "later", "--all", "--tags", "{}"]),
+    ] {
+        let ended = hub.expect(code, &[&["job"], arguments].concat()).await;
+        assert!(ended.err.contains(said), "{arguments:?}: {}", ended.err);
+    }
+}
+
+#[tokio::test]
+async fn a_simulation_without_any_connection_has_failed() {
+    let folder = folder();
+    let hub = Hub::start(folder.path()).await;
+    // Connections to it are neither refused nor answered, so no device has failed yet when the time is over.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = format!("127.0.0.1:{}", silent.local_addr().expect("an address").port());
+    let ended = hub.expect(6, &["simulate", "--devices", "1", "--mqtt-host", &host, "--for", "1"]).await;
+    assert!(ended.err.contains("0 of 1 connected"), "{}", ended.err);
+}
+
+#[tokio::test]
 async fn an_import_names_the_lines_that_failed() {
     let folder = folder();
     let hub = Hub::start(&folder.path().join("data")).await;

@@ -70,8 +70,13 @@ impl Hub {
 
     /// Likewise, with further arguments.
     pub async fn start_with(data: &Path, more: &[&str]) -> Hub {
+        Hub::start_at("127.0.0.1:0", data, more).await
+    }
+
+    /// Likewise, with HTTPS at this address.
+    pub async fn start_at(https: &str, data: &Path, more: &[&str]) -> Hub {
         let mut process = program()
-            .args(["serve", "--https-address", "127.0.0.1:0", "--mqtt-address", "127.0.0.1:0"])
+            .args(["serve", "--https-address", https, "--mqtt-address", "127.0.0.1:0"])
             .args(["--metrics-address", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(more)

@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod device;
 pub mod import;
+pub mod job;
 pub mod method;
 pub mod module;
 pub mod monitor;
@@ -14,12 +15,13 @@ pub mod twin;
 
 use std::io::Read;
 
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::Context;
 use crate::error::{Error, Result};
 
-/// Rows on a page of a query.
+/// Rows on a page of a list.
 const PAGE_ROWS: usize = 1000;
 /// Longest JSON that an argument names.
 const ARGUMENT_BYTES_MAX: u64 = 1024 * 1024;
@@ -47,11 +49,16 @@ fn read_json(argument: &str) -> Result<Value> {
 
 /// All rows of a query, or the first `limit`.
 async fn query_all(context: &Context, text: &str, limit: usize) -> Result<Vec<Value>> {
+    pages(context, || context.client.query(text), limit).await
+}
+
+/// All rows of all pages of what `ask` asks for, or the first `limit`.
+async fn pages(context: &Context, ask: impl Fn() -> RequestBuilder, limit: usize) -> Result<Vec<Value>> {
     let mut rows = Vec::new();
     let mut token: Option<String> = None;
     loop {
         let size = PAGE_ROWS.min(limit - rows.len());
-        let (page, next) = context.client.query_page(text, size, token.as_deref()).await?;
+        let (page, next) = context.client.page(ask(), size, token.as_deref()).await?;
         rows.extend(page);
         token = next;
         if token.is_none() || rows.len() >= limit {

@@ -55,15 +55,20 @@ impl What {
                 )),
             };
         }
-        let mut body = Map::new();
-        if let Some(tags) = &self.tags {
-            body.insert("tags".into(), read_json(tags)?);
-        }
-        if let Some(desired) = &self.desired {
-            body.insert("properties".into(), json!({ "desired": read_json(desired)? }));
-        }
-        Ok(body.into())
+        sections(self.tags.as_deref(), self.desired.as_deref())
     }
+}
+
+/// The body of a patch with these sections.
+pub fn sections(tags: Option<&str>, desired: Option<&str>) -> Result<Value> {
+    let mut body = Map::new();
+    if let Some(tags) = tags {
+        body.insert("tags".into(), read_json(tags)?);
+    }
+    if let Some(desired) = desired {
+        body.insert("properties".into(), json!({ "desired": read_json(desired)? }));
+    }
+    Ok(body.into())
 }
 
 /// What to do with a twin.
