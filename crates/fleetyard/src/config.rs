@@ -70,6 +70,8 @@ pub struct Settings {
     pub event_commits_max: u64,
     /// How long jobs are kept after their end.
     pub job_retention: Duration,
+    /// Whether the content of a configuration may be changed.
+    pub configuration_content_editable: bool,
     /// What is logged.
     pub log_filter: String,
     /// Keys of policies that come from outside.
@@ -119,6 +121,11 @@ impl Settings {
             event_retention: Duration::from_secs(3600 * number(values, "events.retention_hours", 1, 8760)?),
             event_commits_max: number(values, "events.commits_max", 1000, u64::MAX)?,
             job_retention: Duration::from_secs(86_400 * number(values, "jobs.retention_days", 1, 3650)?),
+            configuration_content_editable: parse(
+                values,
+                "configurations.editable_content",
+                "true or false",
+            )?,
             log_filter: text("log.filter").into(),
             policies: given_keys(values)?,
         })

@@ -41,6 +41,12 @@ pub struct Status {
     pub method_answers_ignored: u64,
     /// Pages of queries answered since the start.
     pub queries: u64,
+    /// Configurations in force.
+    pub configurations: u64,
+    /// Times that the configurations of a twin did not fit into it, since the start.
+    pub configurations_misfit: u64,
+    /// Twins that were not as their configurations want, since the start; more than 0 is a bug.
+    pub configuration_repairs: u64,
 }
 
 /// Whether the hub works.

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hub_domain::id::TwinId;
+use hub_domain::configuration::Configuration;
+use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::json::Object;
 use hub_domain::link::{CloseReason, Downlink};
 use hub_index::{Change, Index};
 use tokio::sync::{oneshot, watch};
 
+use crate::configurations::Configurations;
 use crate::sessions::Sessions;
 
 /// What a commit changes for those who look.
@@ -20,6 +22,8 @@ pub(crate) struct Effects {
     pub(crate) changes: Vec<Change>,
     /// Devices to tell of their new desired properties.
     pub(crate) desired: Vec<(TwinId, Arc<Object>, u64)>,
+    /// A configuration that was written, or removed.
+    pub(crate) configuration: Option<(ConfigurationId, Option<Arc<Configuration>>)>,
     /// Sessions to end.
     pub(crate) ended: Vec<(TwinId, CloseReason)>,
 }
@@ -28,6 +32,7 @@ pub(crate) struct Effects {
 pub(crate) struct Applier {
     index: Arc<Index>,
     sessions: Arc<Sessions>,
+    configurations: Arc<Configurations>,
     newest: watch::Sender<u64>,
     queue: Mutex<Queue>,
 }
@@ -39,9 +44,14 @@ struct Queue {
 
 impl Applier {
     /// `last` is the number of the last commit that the index holds already.
-    pub(crate) fn new(index: Arc<Index>, sessions: Arc<Sessions>, last: u64) -> Self {
+    pub(crate) fn new(
+        index: Arc<Index>,
+        sessions: Arc<Sessions>,
+        configurations: Arc<Configurations>,
+        last: u64,
+    ) -> Self {
         let queue = Mutex::new(Queue { next: last + 1, waiting: BTreeMap::new() });
-        Self { index, sessions, newest: watch::Sender::new(last), queue }
+        Self { index, sessions, configurations, newest: watch::Sender::new(last), queue }
     }
 
     /// Returns once commit `number` and all before it are visible.
@@ -72,6 +82,9 @@ impl Applier {
 
     fn show(&self, number: u64, effects: Effects) {
         self.index.apply(number, &effects.changes);
+        if let Some((id, configuration)) = effects.configuration {
+            self.configurations.show(number, &id, configuration);
+        }
         for (id, patch, version) in effects.desired {
             self.sessions.tell_desired(&id, Downlink::DesiredChanged { patch, version });
         }

@@ -13,6 +13,8 @@ pub struct Config {
     pub event_commits_max: u64,
     /// How long a job and what became of its targets are kept after its end.
     pub job_retention: Duration,
+    /// Whether the content of a configuration may be changed, which the service never allows.
+    pub configuration_content_editable: bool,
 }
 
 impl Default for Config {
@@ -22,6 +24,7 @@ impl Default for Config {
             event_retention: Duration::from_secs(24 * 3600),
             event_commits_max: 1_000_000,
             job_retention: Duration::from_secs(30 * 24 * 3600),
+            configuration_content_editable: false,
         }
     }
 }
@@ -35,7 +38,7 @@ pub const METHOD_CALLS_MAX: usize = 100_000;
 /// How much sooner than asked the hub answers that a device did not: some callers hang up at the very moment (S 5).
 pub const METHOD_ANSWER_MARGIN: Duration = Duration::from_millis(20);
 /// How often a command looks again when somebody else changed the same thing meanwhile.
-pub const COMMIT_ATTEMPTS_MAX: usize = 64;
+pub const COMMIT_ATTEMPTS_MAX: usize = 256;
 /// Entries that a query looks at before it lets other tasks run.
 pub const QUERY_CHUNK_ENTRIES: usize = 256;
 /// Rows of the event log that one read looks at.
@@ -63,3 +66,7 @@ pub const JOB_CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 pub const JOB_LIST_ROWS_MAX: usize = 1000;
 /// How often jobs that are kept long enough are removed.
 pub const JOB_PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+/// Twins that are brought up to a changed configuration in one batch.
+pub const CONFIGURE_BATCH_TWINS: usize = 64;
+/// How often all twins are compared with what their configurations want, to prove that nothing was missed.
+pub const CONFIGURATIONS_PROOF_INTERVAL: Duration = Duration::from_secs(3600);

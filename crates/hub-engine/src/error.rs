@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use hub_domain::artifact::Digest;
+use hub_domain::configuration::ConfigurationError;
 use hub_domain::event::Position;
-use hub_domain::id::{DeviceId, JobId, TwinId};
+use hub_domain::id::{ConfigurationId, DeviceId, JobId, TwinId};
 use hub_domain::job::JobStatus;
 use hub_store::{CommitError, StoreError};
 
@@ -29,6 +30,14 @@ pub enum Error {
     PolicyNotFound(String),
     /// There is no such artifact.
     ArtifactNotFound(Digest),
+    /// There is no such configuration.
+    ConfigurationNotFound(ConfigurationId),
+    /// A configuration with this id exists.
+    ConfigurationExists(ConfigurationId),
+    /// There are as many configurations as there may be.
+    TooManyConfigurations,
+    /// Something in a configuration breaks a rule.
+    Configuration(ConfigurationError),
     /// There is no such job.
     JobNotFound(JobId),
     /// A job with this id exists.
@@ -95,6 +104,16 @@ impl fmt::Display for Error {
             Error::ModuleNotFound(id) => write!(f, "module '{id}' is not registered"),
             Error::PolicyNotFound(name) => write!(f, "there is no policy '{name}'"),
             Error::ArtifactNotFound(digest) => write!(f, "there is no artifact {digest}"),
+            Error::ConfigurationNotFound(id) => write!(f, "there is no configuration '{id}'"),
+            Error::ConfigurationExists(id) => write!(f, "A configuration with ID '{id}' already exists."),
+            Error::TooManyConfigurations => {
+                write!(
+                    f,
+                    "there are {} configurations, no more are allowed",
+                    hub_domain::limits::CONFIGURATIONS_MAX
+                )
+            }
+            Error::Configuration(error) => error.fmt(f),
             Error::JobNotFound(id) => write!(f, "there is no job '{id}'"),
             Error::JobExists(id) => write!(f, "A job with ID '{id}' already exists."),
             Error::JobOver { id, status } => {
@@ -137,6 +156,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<ConfigurationError> for Error {
+    fn from(error: ConfigurationError) -> Self {
+        Error::Configuration(error)
+    }
+}
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {

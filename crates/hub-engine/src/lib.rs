@@ -1,7 +1,7 @@
 //! The application: the only writer. Front ends translate what they receive into one call of [`Hub`] and its result back.
 //!
 //! Commands, by resource (`impl Hub` blocks, one file each): [`access`] authenticate · [`registry`] identities ·
-//! [`bulk`] many of them · [`twins`] · [`queries`] · [`methods`] · [`jobs`] · [`telemetry`] · [`sessions`] attach, subscribe ·
+//! [`bulk`] many of them · [`twins`] · [`queries`] · [`methods`] · [`jobs`] · [`configurations`] · [`telemetry`] · [`sessions`] attach, subscribe ·
 //! [`events`] · [`policies`] · [`artifacts`] · [`status`]. How a command becomes durable and visible: `transact`, then
 //! `applier`. It knows no wire type, topic, path, status code or socket.
 
@@ -11,6 +11,7 @@ pub mod artifacts;
 pub mod bulk;
 pub mod clock;
 pub mod config;
+pub mod configurations;
 mod error;
 pub mod events;
 pub mod jobs;
@@ -45,6 +46,7 @@ pub use sessions::Attachment;
 
 use applier::Applier;
 use clock::Clock;
+use configurations::Configurations;
 use jobs::Jobs;
 use pending::Pending;
 use policies::Policies;
@@ -65,6 +67,7 @@ pub struct Hub {
     sessions: Arc<Sessions>,
     pending: Arc<Pending>,
     jobs: Jobs,
+    configurations: Arc<Configurations>,
     policies: Arc<Policies>,
     secret: Secret,
     counters: Counters,

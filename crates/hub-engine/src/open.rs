@@ -15,6 +15,7 @@ use hub_store::{KeyRange, PageLen, Store, keys, tables};
 use crate::applier::Applier;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::configurations::Configurations;
 use crate::error::{Error, Result};
 use crate::jobs::Jobs;
 use crate::policies::Policies;
@@ -47,7 +48,8 @@ impl Hub {
         let started = clock.now();
         let sessions = Arc::new(Sessions::new(u64::try_from(started.ticks()).unwrap_or(0)));
         let last = store.stats()?.last_commit.0;
-        let applier = Arc::new(Applier::new(index.clone(), sessions.clone(), last));
+        let configurations = Arc::new(Configurations::load(&*store).await?);
+        let applier = Arc::new(Applier::new(index.clone(), sessions.clone(), configurations.clone(), last));
         let pruned = reconcile::pruned_position(&*store).await?;
         let hub = Arc::new(Hub {
             config,
@@ -60,6 +62,7 @@ impl Hub {
             sessions,
             pending: Arc::default(),
             jobs: Jobs::default(),
+            configurations,
             policies: Arc::new(policies),
             secret,
             counters: Default::default(),
@@ -69,6 +72,7 @@ impl Hub {
         });
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run(hub.clone(), dangling));
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_jobs(hub.clone()));
+        hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_configurations(hub.clone()));
         Ok(hub)
     }
 

@@ -133,6 +133,20 @@ impl Hub {
         Ok(keyed.into_iter().map(|(_, _, found)| WholeRow::Found(found)).collect())
     }
 
+    /// How many rows a query has, over all pages.
+    pub(crate) async fn count_rows(&self, text: &str) -> Result<u64> {
+        let query =
+            Query::parse(text).map_err(|error| Error::Invalid(format!("The query is invalid: {error}")))?;
+        if query.is_aggregate() {
+            return Ok(self.aggregated(&query).await?.len() as u64);
+        }
+        let (mut scan, mut count) = (Scan::new(self, &query, None)?, 0);
+        while scan.next().await?.is_some() {
+            count += 1;
+        }
+        Ok(query.top().map_or(count, |top| top.min(count)))
+    }
+
     pub(crate) fn make_token(&self, scope: &str, given: u64, last: Option<&str>) -> String {
         let body = format!("{given} {}", last.unwrap_or_default());
         BASE64.encode([self.token_mac(scope, &body).as_slice(), body.as_bytes()].concat())

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::Hub;
 use crate::access::Principal;
 use crate::clock::{random_bytes, random_key};
+use crate::configurations::Touched;
 use crate::error::{self, Error, Result};
 use crate::transact::Txn;
 
@@ -192,6 +193,7 @@ impl Hub {
             }
         }
         let identity = txn.put_identity(identity);
+        txn.settle_owner(&id, Touched::Identity, None);
         let done = txn.commit().await?;
         Ok(done.then(|| IdentityView { identity, connection: entry.live.connection() }))
     }
@@ -333,7 +335,7 @@ fn put_new(
     txn.expect_absent(id);
     lifecycle_event(txn, id, &twin, true);
     let identity = txn.put_identity(identity);
-    txn.put_twin(id, twin);
+    txn.put_twin(id, twin, Touched::All);
     Ok(identity)
 }
 

@@ -12,11 +12,13 @@ use hub_domain::id::TwinId;
 use hub_domain::link::{CloseReason, Downlink};
 use hub_domain::session::{Family, StoredSession, Subscriptions};
 use hub_domain::time::Timestamp;
+use hub_domain::twin::Connection;
 use hub_index::Live;
 use tokio::sync::{Notify, broadcast, mpsc};
 
 use crate::access::Principal;
 use crate::config::JOB_ARRIVALS_MAX;
+use crate::configurations::Touched;
 use crate::error::{self, Error, Result};
 use crate::tasks::TaskKind;
 use crate::{Hub, transact::Txn};
@@ -260,6 +262,8 @@ impl Hub {
                 id,
                 &StoredSession { subscriptions, changed: now, last_activity, attached: Some(number) },
             );
+            let connection = Connection { connected: true, changed: now, last_activity: now };
+            txn.settle_owner(id, Touched::Connection, Some(connection));
             if !txn.commit().await? {
                 continue;
             }
@@ -352,6 +356,8 @@ impl Hub {
             connection_event(&mut txn, id, false);
             let changed = txn.now();
             txn.put_session(id, &StoredSession { changed, last_activity, attached: None, ..stored });
+            let connection = Connection { connected: false, changed, last_activity };
+            txn.settle_owner(id, Touched::Connection, Some(connection));
             if txn.commit().await? {
                 return Ok(());
             }

@@ -18,6 +18,8 @@ pub struct Counters {
     pub(crate) method_calls: AtomicU64,
     pub(crate) method_answers_ignored: AtomicU64,
     pub(crate) queries: AtomicU64,
+    pub(crate) configurations_misfit: AtomicU64,
+    pub(crate) configuration_repairs: AtomicU64,
 }
 
 /// The state of the hub in numbers.
@@ -55,6 +57,12 @@ pub struct HubStatus {
     pub method_answers_ignored: u64,
     /// Pages of queries answered.
     pub queries: u64,
+    /// Configurations in force.
+    pub configurations: u64,
+    /// Times that the configurations of a twin did not fit into it.
+    pub configurations_misfit: u64,
+    /// Twins that the regular proof found otherwise than their configurations want; more than 0 is a bug.
+    pub configuration_repairs: u64,
 }
 
 impl Hub {
@@ -85,6 +93,9 @@ impl Hub {
             method_calls: count(&self.counters.method_calls),
             method_answers_ignored: count(&self.counters.method_answers_ignored),
             queries: count(&self.counters.queries),
+            configurations: self.configurations.current().len() as u64,
+            configurations_misfit: count(&self.counters.configurations_misfit),
+            configuration_repairs: count(&self.counters.configuration_repairs),
         }
     }
 

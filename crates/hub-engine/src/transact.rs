@@ -5,30 +5,35 @@
 
 use std::sync::Arc;
 
+use hub_domain::configuration::Configuration;
 use hub_domain::event::Event;
-use hub_domain::id::TwinId;
+use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::identity::Identity;
 use hub_domain::json::Object;
 use hub_domain::link::CloseReason;
 use hub_domain::session::StoredSession;
 use hub_domain::time::Timestamp;
-use hub_domain::twin::Twin;
+use hub_domain::twin::{Connection, Twin};
 use hub_index::{Change, Entry};
 use hub_store::txn::Txn as StoreTxn;
 use hub_store::{Commit, CommitError};
 
 use crate::applier::Effects;
 use crate::config::COMMIT_ATTEMPTS_MAX;
+use crate::configurations::{CONFIGURATIONS_EPOCH, ConfigurationSet};
 use crate::error::{Error, Result};
 use crate::tasks::TaskKind;
 use crate::{Hub, error};
 
 /// One try at a command's batch.
 pub(crate) struct Txn<'h> {
-    hub: &'h Hub,
+    pub(crate) hub: &'h Hub,
     now: Timestamp,
     rows: StoreTxn,
     effects: Effects,
+    configurations: Option<Arc<ConfigurationSet>>,
+    /// The live side of the one twin of which it changes with this commit.
+    pub(crate) connection: Option<(TwinId, Connection)>,
 }
 
 impl Hub {
@@ -39,6 +44,8 @@ impl Hub {
             now: self.clock.now(),
             rows: StoreTxn::new(self.store.clone()),
             effects: Effects::default(),
+            configurations: None,
+            connection: None,
         })
     }
 }
@@ -81,10 +88,39 @@ impl Txn<'_> {
         identity
     }
 
-    /// Writes a twin.
-    pub(crate) fn put_twin(&mut self, id: &TwinId, twin: Twin) -> Arc<Twin> {
+    /// The configurations by which this try decides. The commit fails if any is written before.
+    pub(crate) fn configurations(&mut self) -> Arc<ConfigurationSet> {
+        if let Some(set) = &self.configurations {
+            return set.clone();
+        }
+        let set = self.hub.configurations.current();
+        self.rows.expect_meta(CONFIGURATIONS_EPOCH, Some(set.epoch).filter(|epoch| *epoch > 0).map(Commit));
+        self.configurations.insert(set).clone()
+    }
+
+    /// Writes a configuration, or removes it if there is none.
+    pub(crate) fn put_configuration(
+        &mut self,
+        id: &ConfigurationId,
+        configuration: Option<Arc<Configuration>>,
+    ) {
+        self.configurations();
+        match &configuration {
+            Some(configuration) => self.rows.put_configuration(configuration),
+            None => self.rows.delete_configuration(id),
+        }
+        self.rows.put_meta(CONFIGURATIONS_EPOCH, "");
+        self.effects.configuration = Some((id.clone(), configuration));
+    }
+
+    /// What this try changes so far.
+    pub(crate) fn changes(&self) -> &[Change] {
+        &self.effects.changes
+    }
+
+    /// Writes a twin as it is; [`Txn::put_twin`] is for everybody else.
+    pub(crate) fn put_settled_twin(&mut self, id: &TwinId, twin: Arc<Twin>) -> Arc<Twin> {
         self.rows.put_twin(id, &twin);
-        let twin = Arc::new(twin);
         self.effects.changes.push(Change::Twin(id.clone(), twin.clone()));
         twin
     }
@@ -128,7 +164,7 @@ impl Txn<'_> {
     /// The commit runs in a task of its own, so that a caller who goes away cannot leave a commit half shown.
     pub(crate) async fn commit(self) -> Result<bool> {
         let Txn { hub, rows, effects, .. } = self;
-        let (applier, failed) = (hub.applier.clone(), hub.failed.clone());
+        let (applier, failed, store) = (hub.applier.clone(), hub.failed.clone(), hub.store.clone());
         if let Some(reason) = failed.get() {
             return Err(Error::Unavailable(reason.clone()));
         }
@@ -138,7 +174,12 @@ impl Txn<'_> {
                     applier.apply(commit.0, effects).await;
                     Ok(true)
                 }
-                Err(CommitError::Conflict { .. }) => Ok(false),
+                Err(CommitError::Conflict { .. }) => {
+                    // Whoever was faster may be durable and not visible yet: without him the next try would lose as well.
+                    let last = store.stats()?.last_commit.0;
+                    let _ = applier.watch().wait_for(|newest| *newest >= last).await;
+                    Ok(false)
+                }
                 Err(error) => {
                     if error.outcome_is_unknown() {
                         tracing::error!(%error, "a commit failed and nobody knows whether it is on disk; the hub takes no more writes");

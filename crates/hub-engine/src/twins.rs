@@ -15,6 +15,7 @@ use hub_index::Entry;
 use serde_json::{Map, Value, json};
 
 use crate::access::Principal;
+use crate::configurations::Touched;
 use crate::error::{self, Error, Result};
 use crate::transact::Txn;
 use crate::{Attachment, Hub};
@@ -115,7 +116,8 @@ impl Hub {
             txn.tell_desired(id, patch.clone(), twin.desired.version);
         }
         twin_event(txn, id, &twin, &change);
-        Ok((entry, txn.put_twin(id, twin)))
+        let twin = txn.put_twin(id, twin, Touched::Sections(&change));
+        Ok((entry, twin))
     }
 
     /// Merges a device's patch into its reported section; returns the section's new version.
@@ -132,7 +134,7 @@ impl Hub {
             let (twin, change) = entry.twin.patch_reported(patch, if_version, txn.now())?;
             twin_event(&mut txn, id, &twin, &change);
             let version = twin.reported.version;
-            txn.put_twin(id, twin);
+            txn.put_twin(id, twin, Touched::Sections(&change));
             if txn.commit().await? {
                 self.counters.reported_patches.fetch_add(1, Ordering::Relaxed);
                 return Ok(version);
@@ -149,7 +151,8 @@ impl Hub {
             if entry.twin.model_id.as_deref() == Some(model_id) {
                 return Ok(());
             }
-            txn.put_twin(id, Twin { model_id: Some(model_id.into()), ..Twin::clone(&entry.twin) });
+            let twin = Twin { model_id: Some(model_id.into()), ..Twin::clone(&entry.twin) };
+            txn.put_twin(id, twin, Touched::Identity);
             if txn.commit().await? {
                 return Ok(());
             }
@@ -159,7 +162,7 @@ impl Hub {
 }
 
 /// Writes the event of S 10.4: for a merge what changed with its stamps, for a replacement the whole twin.
-fn twin_event(txn: &mut Txn<'_>, id: &TwinId, twin: &Twin, change: &TwinChange) {
+pub(crate) fn twin_event(txn: &mut Txn<'_>, id: &TwinId, twin: &Twin, change: &TwinChange) {
     let replaced = change.mode == WriteMode::Replace;
     let body = if replaced { replaced_body(id, twin) } else { merged_body(twin, change) };
     let event = Event { time: txn.now(), id: id.clone(), kind: EventKind::Twin { replaced, body } };

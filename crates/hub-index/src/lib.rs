@@ -6,14 +6,14 @@
 
 mod entry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hub_domain::id::{DeviceId, TwinId};
+use hub_domain::id::{ConfigurationId, DeviceId, TwinId};
 use hub_domain::identity::{Identity, Status};
 use hub_domain::session::StoredSession;
-use hub_domain::twin::Twin;
+use hub_domain::twin::{ConfigurationStatus, Twin};
 
 pub use entry::{Entry, Live};
 
@@ -59,6 +59,17 @@ struct State {
     devices: BTreeMap<TwinId, Arc<Entry>>,
     modules: BTreeMap<TwinId, Arc<Entry>>,
     counts: Counts,
+    /// How the configurations fare that any twin lists.
+    fares: HashMap<ConfigurationId, Fares>,
+}
+
+/// Twins by how a configuration fares there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fares {
+    /// All of its settings lost.
+    pub targeted: u64,
+    /// Some of its settings are in force.
+    pub applied: u64,
 }
 
 impl State {
@@ -68,6 +79,16 @@ impl State {
 
     fn count(&mut self, entry: &Entry, by: i64) {
         let add = |counter: &mut u64| *counter = counter.wrapping_add_signed(by);
+        for (id, status) in &entry.twin.configurations {
+            let fares = self.fares.entry(id.clone()).or_default();
+            match status {
+                ConfigurationStatus::Targeted => add(&mut fares.targeted),
+                ConfigurationStatus::Applied => add(&mut fares.applied),
+            }
+            if *fares == Fares::default() {
+                self.fares.remove(id);
+            }
+        }
         if entry.id().is_module() {
             add(&mut self.counts.modules);
             return;
@@ -187,6 +208,11 @@ impl Index {
             .take_while(|(id, _)| id.device == *device)
             .map(|(_, entry)| entry.clone())
             .collect()
+    }
+
+    /// How a configuration fares, over all twins.
+    pub fn configuration_counts(&self, id: &ConfigurationId) -> Fares {
+        self.read().fares.get(id).copied().unwrap_or_default()
     }
 
     /// How many identities there are.

@@ -23,6 +23,10 @@ pub fn connack(error: &Error) -> u8 {
         Error::Disabled(_)
         | Error::ArtifactNotFound(_)
         | Error::JobNotFound(_)
+        | Error::ConfigurationNotFound(_)
+        | Error::ConfigurationExists(_)
+        | Error::TooManyConfigurations
+        | Error::Configuration(_)
         | Error::DeviceExists(_)
         | Error::ModuleExists(_)
         | Error::JobExists(_)
@@ -54,7 +58,13 @@ pub fn twin_code(error: &Error) -> u32 {
         Error::Disabled(_) => 403_012,
         Error::DeviceNotFound(_) => 404_001,
         Error::ModuleNotFound(_) => 404_010,
-        Error::PolicyNotFound(_) | Error::ArtifactNotFound(_) | Error::JobNotFound(_) => 404_000,
+        Error::PolicyNotFound(_)
+        | Error::ArtifactNotFound(_)
+        | Error::JobNotFound(_)
+        | Error::ConfigurationNotFound(_) => 404_000,
+        Error::Configuration(_) => 400_004,
+        Error::ConfigurationExists(_) => 409_000,
+        Error::TooManyConfigurations => 413_001,
         Error::DeviceExists(_) | Error::ModuleExists(_) | Error::JobExists(_) | Error::JobOver { .. } => {
             409_000
         }

@@ -58,6 +58,19 @@ async fn metrics(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
         numbers.method_answers_ignored,
     );
     metric("queries_total", "counter", "Pages of queries answered.", numbers.queries);
+    metric("configurations", "gauge", "Configurations in force.", numbers.configurations);
+    metric(
+        "configurations_misfit_total",
+        "counter",
+        "Times that the configurations of a twin did not fit into it.",
+        numbers.configurations_misfit,
+    );
+    metric(
+        "configuration_repairs_total",
+        "counter",
+        "Twins that were not as their configurations want; more than 0 is a bug.",
+        numbers.configuration_repairs,
+    );
     metric("ready", "gauge", "Whether the hub takes writes.", u64::from(hub.is_ready()));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hub_domain::configuration::Problem;
 use hub_engine::Error;
 use hub_engine::clock::{Clock, SystemClock, random_bytes};
 use serde_json::{Value, json};
@@ -67,6 +68,16 @@ impl From<Error> for ApiError {
             Error::DeviceNotFound(_) => (404_001, "DeviceNotFound"),
             Error::ModuleNotFound(_) => (404_010, "ModuleNotFound"),
             Error::PolicyNotFound(_) | Error::ArtifactNotFound(_) => (404_000, "GenericNotFound"),
+            Error::ConfigurationNotFound(_) => (404_301, "ConfigurationNotFound"),
+            Error::ConfigurationExists(_) => (409_401, "ConfigurationAlreadyExists"),
+            Error::TooManyConfigurations => (413_101, "ConfigurationCountLimitExceeded"),
+            Error::Configuration(error) => match error.problem {
+                Problem::Field => (400_004, "ArgumentInvalid"),
+                Problem::Content => (400_402, "InvalidConfigurationContent"),
+                Problem::ImmutableContent => (400_403, "CannotModifyImmutableConfigurationContent"),
+                Problem::TargetCondition => (400_401, "InvalidConfigurationTargetCondition"),
+                Problem::MetricQuery => (400_404, "InvalidConfigurationCustomMetricsQuery"),
+            },
             Error::JobNotFound(_) => (404_002, "JobNotFound"),
             Error::JobExists(_) => (409_104, "JobAlreadyExists"),
             Error::JobOver { .. } => (409_000, "GenericConflict"),

@@ -189,6 +189,9 @@ pub fn status(status: HubStatus, ready: bool) -> hub_api::status::Status {
         method_calls: status.method_calls,
         method_answers_ignored: status.method_answers_ignored,
         queries: status.queries,
+        configurations: status.configurations,
+        configurations_misfit: status.configurations_misfit,
+        configuration_repairs: status.configuration_repairs,
     }
 }
 

@@ -34,7 +34,7 @@ pub const SUITE_PREFIX: &str = "FLEETYARD_E2E_";
 pub const PREFIX: &str = "FLEETYARD_";
 
 /// Key, flag, default, meaning of all settings but the policies' keys.
-const PLAIN: [(&str, &str, &str, &str); 15] = [
+const PLAIN: [(&str, &str, &str, &str); 16] = [
     ("hub.data", "--data", "fleetyard-data", "The data folder; it is made at the first start."),
     (
         "hub.hostname",
@@ -78,6 +78,12 @@ const PLAIN: [(&str, &str, &str, &str); 15] = [
     ("store.cache_bytes", "", "67108864", "Memory for pages of the store; 1048576 and up."),
     ("events.retention_hours", "", "24", "How long events are kept for readers, 1 to 8760."),
     ("events.commits_max", "", "1000000", "How many commits back events are kept at most; 1000 and up."),
+    (
+        "configurations.editable_content",
+        "",
+        "false",
+        "Whether the content of a configuration may be changed in place (`true`), which Azure IoT Hub never allows (`false`).",
+    ),
     (
         "jobs.retention_days",
         "",

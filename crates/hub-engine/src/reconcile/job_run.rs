@@ -18,10 +18,9 @@ use hub_store::{KeyRange, PageLen, keys, tables};
 use tokio::sync::Notify;
 
 use super::job_calls::Calls;
+use super::parts::Parts;
 use crate::Hub;
-use crate::config::{
-    COMMIT_ATTEMPTS_MAX, JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS, QUERY_CHUNK_ENTRIES,
-};
+use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS, QUERY_CHUNK_ENTRIES};
 use crate::error::{Error, Result};
 
 /// A job that is being run, by one task at a time.
@@ -150,14 +149,11 @@ impl<'h> JobRun<'h> {
             self.unseen = Some(keys::job_items(&self.spec.id));
             return Ok(());
         };
-        let mut parts = vec![(items, 0)];
-        while let Some((mut part, attempts)) = parts.pop() {
-            if part.is_empty() || self.try_patch(&part, &update, attempts >= COMMIT_ATTEMPTS_MAX).await? {
-                continue;
+        let mut parts = Parts::new(items);
+        while let Some(part) = parts.next() {
+            if !self.try_patch(&part.items, &update, part.is_last_try()).await? {
+                parts.refused(part);
             }
-            // Somebody else wrote one of these twins: fewer of them meet fewer writers.
-            let rest = part.split_off(part.len().div_ceil(2));
-            parts.extend([(rest, attempts + 1), (part, attempts + 1)]);
         }
         Ok(())
     }
@@ -271,5 +267,11 @@ pub(super) fn item_error(error: &Error) -> ItemError {
         Error::Contended(_) => "503005",
         _ => "500001",
     };
-    ItemError { code: code.into(), description: error.to_string() }
+    // Without the id, which is in the record already, so that failures can be grouped by their reason.
+    let description = match error {
+        Error::DeviceNotFound(_) => "The device is not registered or is disabled.".into(),
+        Error::ModuleNotFound(_) => "The module is not registered.".into(),
+        other => other.to_string(),
+    };
+    ItemError { code: code.into(), description }
 }

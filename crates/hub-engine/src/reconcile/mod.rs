@@ -1,9 +1,11 @@
 //! What runs by itself: each step looks at the stored state, takes no other input, and can be done again after a crash.
 
+mod configurations;
 mod events;
 mod job_calls;
 mod job_run;
 mod jobs;
+mod parts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use crate::Hub;
 use crate::config::EVENT_PRUNE_INTERVAL;
 use crate::open::Dangling;
 
+pub(crate) use configurations::run_configurations;
 pub(crate) use events::pruned_position;
 pub(crate) use jobs::run_jobs;
 

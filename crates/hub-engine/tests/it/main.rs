@@ -2,6 +2,7 @@
 
 mod access;
 mod artifacts;
+mod configurations;
 mod events;
 mod jobs;
 mod methods;

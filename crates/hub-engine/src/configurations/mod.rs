@@ -1,0 +1,278 @@
+//! Automatic configurations: create, read, change and delete them, and count how they fare (S 8).
+//!
+//! [`settle`] keeps twins as their configurations want them whenever a twin changes; `reconcile::configurations` goes over
+//! the twins when a configuration changes. Which configuration wins is `hub_domain::configuration`'s to say.
+
+mod set;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hub_domain::configuration::{Configuration, ConfigurationSpec, Metric, TargetCondition};
+use hub_domain::id::ConfigurationId;
+use hub_domain::limits::CONFIGURATIONS_MAX;
+use hub_domain::rights::Rights;
+use hub_domain::version::Precondition;
+use hub_store::{PageLen, Store, keys, tables};
+use tokio::sync::Notify;
+
+pub(crate) use set::{ConfigurationSet, Touched};
+
+use crate::Hub;
+use crate::access::Principal;
+use crate::error::{Error, Result};
+
+/// The row that every write of a configuration writes too, so that who decided by the former ones notices.
+pub(crate) const CONFIGURATIONS_EPOCH: &str = "configurations-epoch";
+/// The epoch up to which all twins were brought up to their configurations.
+pub(crate) const CONFIGURATIONS_SWEPT: &str = "configurations-swept";
+
+/// What this process knows of configurations.
+#[derive(Debug)]
+pub(crate) struct Configurations {
+    state: Mutex<State>,
+    /// Wakes the one that goes over the twins.
+    pub(crate) poke: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    set: Arc<ConfigurationSet>,
+    /// Those that twins were not brought up to yet.
+    unswept: BTreeSet<ConfigurationId>,
+    any_removed: bool,
+    swept: u64,
+}
+
+/// What twins must be brought up to.
+pub(crate) struct Unswept {
+    pub(crate) set: Arc<ConfigurationSet>,
+    pub(crate) changed: BTreeSet<ConfigurationId>,
+    /// Whether some may have been removed. Which modules had them is not in their twins, if they were deployments.
+    pub(crate) any_removed: bool,
+}
+
+impl Configurations {
+    /// From the store, as the last commit left it.
+    pub(crate) async fn load(store: &dyn Store) -> Result<Self> {
+        let epoch = tables::meta::version(store, CONFIGURATIONS_EPOCH).await?.map_or(0, |commit| commit.0);
+        let swept = tables::meta::get(store, CONFIGURATIONS_SWEPT).await?;
+        let swept = swept.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let (mut all, mut unswept) = (BTreeMap::new(), BTreeSet::new());
+        let mut rest = Some(keys::configurations());
+        while let Some(range) = rest {
+            let page = tables::configurations::page(store, range, PageLen::MAX).await?;
+            for (configuration, version) in page.entries {
+                let id = configuration.spec().id.clone();
+                if version.0 > swept {
+                    unswept.insert(id.clone());
+                }
+                all.insert(id, Arc::new(configuration));
+            }
+            rest = page.rest;
+        }
+        let set = Arc::new(ConfigurationSet::new(epoch, all));
+        let any_removed = swept < epoch;
+        Ok(Self { state: Mutex::new(State { set, unswept, any_removed, swept }), poke: Notify::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As the newest visible commit left them.
+    pub(crate) fn current(&self) -> Arc<ConfigurationSet> {
+        self.state().set.clone()
+    }
+
+    /// Commit `number` wrote a configuration, or removed it.
+    pub(crate) fn show(&self, number: u64, id: &ConfigurationId, configuration: Option<Arc<Configuration>>) {
+        let mut state = self.state();
+        state.any_removed |= configuration.is_none();
+        state.set = Arc::new(state.set.with(number, id, configuration));
+        state.unswept.insert(id.clone());
+        self.poke.notify_one();
+    }
+
+    /// What is to be done, if anything is.
+    pub(crate) fn unswept(&self) -> Option<Unswept> {
+        let state = self.state();
+        let behind = state.swept < state.set.epoch;
+        behind.then(|| Unswept {
+            set: state.set.clone(),
+            changed: state.unswept.clone(),
+            any_removed: state.any_removed,
+        })
+    }
+
+    /// All twins are as `done` wants them.
+    pub(crate) fn note_swept(&self, done: &Unswept) {
+        let mut state = self.state();
+        state.swept = done.set.epoch;
+        if state.set.epoch == done.set.epoch {
+            state.unswept.clear();
+            state.any_removed = false;
+        }
+    }
+}
+
+/// A configuration with how it fares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigurationView {
+    /// The configuration.
+    pub configuration: Arc<Configuration>,
+    /// What the hub counts, by name.
+    pub system: BTreeMap<String, u64>,
+    /// Rows of its own metrics, by name.
+    pub custom: BTreeMap<String, u64>,
+}
+
+/// What a test of queries found wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryFindings {
+    /// With the target condition.
+    pub target_condition: Option<String>,
+    /// With metrics, by name.
+    pub metrics: BTreeMap<String, String>,
+}
+
+fn may_read(who: &Principal) -> Result<()> {
+    who.must(Rights::SERVICE_CONNECT).or_else(|_| who.must(Rights::REGISTRY_READ))
+}
+
+impl Hub {
+    /// Creates a configuration. Twins that it targets are brought up to it at once, after this returns.
+    pub async fn configuration_create(
+        &self,
+        who: &Principal,
+        spec: ConfigurationSpec,
+    ) -> Result<ConfigurationView> {
+        who.must(Rights::REGISTRY_WRITE)?;
+        for mut txn in self.attempts() {
+            let set = txn.configurations();
+            if set.get(&spec.id).is_some() {
+                return Err(Error::ConfigurationExists(spec.id));
+            }
+            if set.len() >= CONFIGURATIONS_MAX {
+                return Err(Error::TooManyConfigurations);
+            }
+            let configuration = Arc::new(Configuration::create(spec.clone(), txn.now()));
+            txn.put_configuration(&spec.id, Some(configuration.clone()));
+            if txn.commit().await? {
+                return self.configuration_view(configuration).await;
+            }
+        }
+        Err(contended(&spec.id))
+    }
+
+    /// Changes a configuration that exists and is at the version that the caller demands.
+    pub async fn configuration_update(
+        &self,
+        who: &Principal,
+        spec: ConfigurationSpec,
+        precondition: &Precondition,
+    ) -> Result<ConfigurationView> {
+        who.must(Rights::REGISTRY_WRITE)?;
+        for mut txn in self.attempts() {
+            let set = txn.configurations();
+            let former = set.get(&spec.id).ok_or_else(|| Error::ConfigurationNotFound(spec.id.clone()))?;
+            if !precondition.holds(&former.etag()) {
+                return Err(Error::PreconditionFailed);
+            }
+            let editable = self.config.configuration_content_editable;
+            let configuration = Arc::new(former.update(spec.clone(), editable, txn.now())?);
+            txn.put_configuration(&spec.id, Some(configuration.clone()));
+            if txn.commit().await? {
+                return self.configuration_view(configuration).await;
+            }
+        }
+        Err(contended(&spec.id))
+    }
+
+    /// Deletes a configuration; what it wrote is taken away, and what it kept others from writing comes.
+    pub async fn configuration_delete(
+        &self,
+        who: &Principal,
+        id: &ConfigurationId,
+        precondition: &Precondition,
+    ) -> Result<()> {
+        who.must(Rights::REGISTRY_WRITE)?;
+        for mut txn in self.attempts() {
+            let set = txn.configurations();
+            let former = set.get(id).ok_or_else(|| Error::ConfigurationNotFound(id.clone()))?;
+            if !precondition.holds(&former.etag()) {
+                return Err(Error::PreconditionFailed);
+            }
+            txn.put_configuration(id, None);
+            if txn.commit().await? {
+                return Ok(());
+            }
+        }
+        Err(contended(id))
+    }
+
+    /// Reads a configuration, with all its metrics as they are now.
+    pub async fn configuration_get(
+        &self,
+        who: &Principal,
+        id: &ConfigurationId,
+    ) -> Result<ConfigurationView> {
+        may_read(who)?;
+        let set = self.configurations.current();
+        let configuration = set.get(id).ok_or_else(|| Error::ConfigurationNotFound(id.clone()))?;
+        self.configuration_view(configuration.clone()).await
+    }
+
+    /// All configurations in the order of their ids, at most `limit`.
+    pub async fn configuration_list(&self, who: &Principal, limit: usize) -> Result<Vec<ConfigurationView>> {
+        may_read(who)?;
+        let set = self.configurations.current();
+        let mut views = Vec::new();
+        for configuration in set.all().take(limit) {
+            views.push(self.configuration_view(configuration.clone()).await?);
+        }
+        Ok(views)
+    }
+
+    /// Says what is wrong with a condition and with queries of metrics, without writing anything.
+    pub fn configuration_test_queries(
+        &self,
+        who: &Principal,
+        target_condition: Option<&str>,
+        metrics: &BTreeMap<String, String>,
+    ) -> Result<QueryFindings> {
+        may_read(who)?;
+        let target_condition = target_condition.and_then(|text| TargetCondition::parse(text, None).err());
+        let metrics = metrics.iter().filter_map(|(name, text)| {
+            Metric::parse(name, text).err().map(|error| (name.clone(), error.to_string()))
+        });
+        Ok(QueryFindings {
+            target_condition: target_condition.map(|error| error.to_string()),
+            metrics: metrics.collect(),
+        })
+    }
+
+    async fn configuration_view(&self, configuration: Arc<Configuration>) -> Result<ConfigurationView> {
+        let fares = self.index.configuration_counts(&configuration.spec().id);
+        let mut system = BTreeMap::new();
+        for (name, query) in configuration.system_metrics() {
+            // Counted as twins change; the others are few and of edge devices only.
+            let count = match name {
+                "targetedCount" => fares.targeted + fares.applied,
+                "appliedCount" => fares.applied,
+                _ => self.count_rows(&query).await?,
+            };
+            system.insert(name.to_owned(), count);
+        }
+        let mut custom = BTreeMap::new();
+        for (name, metric) in &configuration.spec().metrics {
+            custom.insert(name.clone(), self.count_rows(metric.text()).await?);
+        }
+        Ok(ConfigurationView { configuration, system, custom })
+    }
+}
+
+fn contended(id: &ConfigurationId) -> Error {
+    Error::Throttled(format!("configuration '{id}' is being changed by many at once; try again"))
+}

@@ -1,0 +1,213 @@
+//! The one door through which twins are written: brings each to what the configurations that target it want, in the same
+//! commit that changes it. So there is no moment at which a twin has left a target and still has its values.
+//!
+//! Only the conditions that the change can concern are evaluated: which configurations matched before is in the twin.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hub_domain::configuration::{Configuration, ContentKind, Resolution, resolve};
+use hub_domain::id::{ConfigurationId, TwinId};
+use hub_domain::identity::Identity;
+use hub_domain::twin::{ConfigurationStatus, Connection, Twin, TwinDocument};
+use hub_index::Change;
+
+use super::set::{ConfigurationSet, Touched};
+use crate::transact::Txn;
+use crate::twins::twin_event;
+
+/// The configurations that target a twin, by id.
+pub(super) type Matching = BTreeMap<ConfigurationId, Arc<Configuration>>;
+
+/// A twin with its owner, within a transaction.
+#[derive(Clone)]
+pub(super) struct Current {
+    pub(super) identity: Arc<Identity>,
+    pub(super) twin: Arc<Twin>,
+    pub(super) connection: Connection,
+}
+
+impl Current {
+    pub(super) fn document(&self) -> TwinDocument<'_> {
+        TwinDocument { identity: &self.identity, twin: &self.twin, connection: self.connection }
+    }
+}
+
+impl Txn<'_> {
+    /// Writes a twin, with what its configurations want after this change of it.
+    pub(crate) fn put_twin(&mut self, id: &TwinId, twin: Twin, touched: Touched<'_>) -> Arc<Twin> {
+        let set = self.configurations();
+        let is_plain = set.is_empty() && twin.configurations.is_empty();
+        let twin = self.put_settled_twin(id, Arc::new(twin));
+        if is_plain { twin } else { self.settle(&set, id, touched).unwrap_or(twin) }
+    }
+
+    /// Brings the configurations of a twin up to a change of its owner, if any condition reads that.
+    pub(crate) fn settle_owner(&mut self, id: &TwinId, touched: Touched<'_>, connection: Option<Connection>) {
+        let set = self.configurations();
+        let kinds =
+            [if id.is_module() { ContentKind::Module } else { ContentKind::Device }, ContentKind::Edge];
+        let concerned = kinds.into_iter().any(|kind| match touched {
+            Touched::Connection => set.reads_connection(kind),
+            _ => !set.concerned(kind, touched).is_empty(),
+        });
+        if concerned && self.twin_entry(id).is_ok() {
+            self.connection = connection.map(|connection| (id.clone(), connection));
+            self.settle(&set, id, touched);
+        }
+    }
+
+    /// Settles a twin, and the modules of an edge device whose deployments changed. `Some` if it was written anew.
+    pub(crate) fn settle(
+        &mut self,
+        set: &ConfigurationSet,
+        id: &TwinId,
+        touched: Touched<'_>,
+    ) -> Option<Arc<Twin>> {
+        let current = self.current(id)?;
+        if !id.is_module() {
+            self.settle_edge_modules(set, &current, touched);
+        }
+        let (matching, changed) = self.matching(set, &current, touched);
+        let owned_touched = touched.desired() && (!matching.is_empty() || touched.is_forced());
+        if changed || owned_touched { self.apply(&current, &matching) } else { None }
+    }
+
+    /// The configurations that target a twin after a change, and whether they are others than before.
+    fn matching(&self, set: &ConfigurationSet, current: &Current, touched: Touched<'_>) -> (Matching, bool) {
+        let id = &current.identity.id;
+        let kind = if id.is_module() { ContentKind::Module } else { ContentKind::Device };
+        let mut matching = Matching::new();
+        let mut changed = false;
+        for known in current.twin.configurations.keys() {
+            match set.get(known) {
+                Some(configuration) if configuration.spec().content.kind() == kind => {
+                    matching.insert(known.clone(), configuration.clone());
+                }
+                // Deployments are looked up at the device, below.
+                Some(configuration) if configuration.spec().content.kind() == ContentKind::Edge => {}
+                _ => changed = true,
+            }
+        }
+        let document = current.document();
+        for configuration in set.concerned(kind, touched) {
+            let is_target = configuration.targets(&document);
+            let of_id = configuration.spec().id.clone();
+            changed |= match is_target {
+                true => matching.insert(of_id, configuration.clone()).is_none(),
+                false => matching.remove(&of_id).is_some(),
+            };
+        }
+        if id.is_module() {
+            let deployments = self.deployments(set, id);
+            changed |= matches!(touched, Touched::All) && !deployments.is_empty();
+            matching.extend(deployments);
+        }
+        (matching, changed)
+    }
+
+    /// The edge deployments that target the device of a module.
+    pub(super) fn deployments(&self, set: &ConfigurationSet, module: &TwinId) -> Matching {
+        let edge = set.of_kind(ContentKind::Edge);
+        if edge.is_empty() {
+            return Matching::new();
+        }
+        let device = self.current(&TwinId::device(module.device.clone()));
+        device.map(|device| targeting(edge, &device)).unwrap_or_default()
+    }
+
+    fn settle_edge_modules(&mut self, set: &ConfigurationSet, device: &Current, touched: Touched<'_>) {
+        let id = &device.identity.id;
+        let before = self.hub.index.get(id);
+        let was_edge = before.as_ref().is_some_and(|entry| entry.identity.edge);
+        let concerned = set.concerned(ContentKind::Edge, touched);
+        let forced = touched.is_forced();
+        let Some(before) =
+            before.filter(|_| (was_edge || device.identity.edge) && (forced || !concerned.is_empty()))
+        else {
+            return;
+        };
+        let (old, new) = (before.document(), device.document());
+        let differs =
+            concerned.iter().any(|configuration| configuration.targets(&old) != configuration.targets(&new));
+        if !forced && !differs && was_edge == device.identity.edge {
+            return;
+        }
+        for module in self.hub.index.modules_of(&id.device) {
+            if self.twin_entry(module.id()).is_err() {
+                continue;
+            }
+            let Some(current) = self.current(module.id()) else { continue };
+            let (mut matching, _) = self.matching(set, &current, touched);
+            matching.extend(targeting(set.of_kind(ContentKind::Edge), device));
+            self.apply(&current, &matching);
+        }
+    }
+
+    /// Writes the twin as these configurations want it. `None` if it is so already.
+    pub(super) fn apply(&mut self, current: &Current, matching: &Matching) -> Option<Arc<Twin>> {
+        let id = &current.identity.id;
+        let all: Vec<&Configuration> = matching.values().map(AsRef::as_ref).collect();
+        let resolution = resolve(id.module.as_ref(), &all);
+        match current.twin.apply(&resolution, self.now()) {
+            Ok(None) => None,
+            Ok(Some((twin, change))) => {
+                if let Some(patch) = &change.desired {
+                    self.tell_desired(id, patch.clone(), twin.desired.version);
+                    twin_event(self, id, &twin, &change);
+                }
+                Some(self.put_settled_twin(id, Arc::new(twin)))
+            }
+            Err(error) => {
+                tracing::warn!(%id, %error, "the configurations of a twin do not fit into it");
+                self.hub.counters.configurations_misfit.fetch_add(1, Ordering::Relaxed);
+                let statuses = misfit(&current.twin, &resolution);
+                if statuses == current.twin.configurations {
+                    return None;
+                }
+                let etag_counter = current.twin.etag_counter + 1;
+                let twin = Twin { etag_counter, configurations: statuses, ..Twin::clone(&current.twin) };
+                Some(self.put_settled_twin(id, Arc::new(twin)))
+            }
+        }
+    }
+
+    /// A twin as this transaction has it so far, or else as it is.
+    pub(super) fn current(&self, id: &TwinId) -> Option<Current> {
+        let entry = self.hub.index.get(id);
+        let (mut identity, mut twin) = (None, None);
+        for change in self.changes().iter().rev() {
+            match change {
+                Change::Identity(changed) if changed.id == *id => {
+                    identity = identity.or_else(|| Some(changed.clone()));
+                }
+                Change::Twin(changed, of) if changed == id => twin = twin.or_else(|| Some(of.clone())),
+                _ => {}
+            }
+        }
+        let connection =
+            self.connection.as_ref().filter(|(of, _)| of == id).map(|(_, connection)| *connection);
+        let known = entry.as_ref();
+        Some(Current {
+            identity: identity.or_else(|| known.map(|entry| entry.identity.clone()))?,
+            twin: twin.or_else(|| known.map(|entry| entry.twin.clone()))?,
+            connection: connection
+                .or_else(|| known.map(|entry| entry.live.connection()))
+                .unwrap_or(Connection::NEVER),
+        })
+    }
+}
+
+fn targeting(configurations: &[Arc<Configuration>], twin: &Current) -> Matching {
+    let document = twin.document();
+    let matching = configurations.iter().filter(|configuration| configuration.targets(&document));
+    matching.map(|configuration| (configuration.spec().id.clone(), configuration.clone())).collect()
+}
+
+/// How configurations fare that together do not fit into a twin: who was applied stays so, the others only target it.
+fn misfit(twin: &Twin, resolution: &Resolution) -> BTreeMap<ConfigurationId, ConfigurationStatus> {
+    let status =
+        |id: &ConfigurationId| twin.configurations.get(id).copied().unwrap_or(ConfigurationStatus::Targeted);
+    resolution.statuses.keys().map(|id| (id.clone(), status(id))).collect()
+}
