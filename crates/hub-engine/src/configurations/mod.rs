@@ -3,6 +3,7 @@
 //! [`settle`] keeps twins as their configurations want them whenever a twin changes; `reconcile::configurations` goes over
 //! the twins when a configuration changes. Which configuration wins is `hub_domain::configuration`'s to say.
 
+pub mod preview;
 mod set;
 mod settle;
 
@@ -27,6 +28,9 @@ use crate::error::{Error, Result};
 pub(crate) const CONFIGURATIONS_EPOCH: &str = "configurations-epoch";
 /// The epoch up to which all twins were brought up to their configurations.
 pub(crate) const CONFIGURATIONS_SWEPT: &str = "configurations-swept";
+
+/// Configurations that target a twin, by id.
+type Matching = BTreeMap<ConfigurationId, Arc<Configuration>>;
 
 /// What this process knows of configurations.
 #[derive(Debug)]

@@ -13,12 +13,10 @@ use hub_domain::identity::Identity;
 use hub_domain::twin::{ConfigurationStatus, Connection, Twin, TwinDocument};
 use hub_index::Change;
 
+use super::Matching;
 use super::set::{ConfigurationSet, Touched};
 use crate::transact::Txn;
 use crate::twins::twin_event;
-
-/// The configurations that target a twin, by id.
-pub(super) type Matching = BTreeMap<ConfigurationId, Arc<Configuration>>;
 
 /// A twin with its owner, within a transaction.
 #[derive(Clone)]

@@ -125,13 +125,13 @@ impl Hub {
 
 /// Walks over all twins, devices first, and lets other tasks run in between.
 #[derive(Default)]
-struct Chunks {
+pub(crate) struct Chunks {
     last: Option<TwinId>,
     is_at_modules: bool,
 }
 
 impl Chunks {
-    async fn next(&mut self, hub: &Hub) -> Option<Vec<Arc<Entry>>> {
+    pub(crate) async fn next(&mut self, hub: &Hub) -> Option<Vec<Arc<Entry>>> {
         tokio::task::yield_now().await;
         loop {
             let source = if self.is_at_modules { Source::Modules } else { Source::Devices };

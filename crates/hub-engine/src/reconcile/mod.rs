@@ -14,7 +14,7 @@ use crate::Hub;
 use crate::config::EVENT_PRUNE_INTERVAL;
 use crate::open::Dangling;
 
-pub(crate) use configurations::run_configurations;
+pub(crate) use configurations::{Chunks, run_configurations};
 pub(crate) use events::pruned_position;
 pub(crate) use jobs::run_jobs;
 

@@ -11,6 +11,7 @@ use hub_domain::session::Family;
 use hub_domain::twin::{TwinUpdate, WriteMode};
 use hub_domain::version::Precondition;
 use hub_engine::config::SESSION_QUEUE_MAX;
+use hub_engine::configurations::preview::{PreviewFares, PreviewRequest};
 use hub_engine::{Credential, Error};
 use hub_testkit::TestHub;
 use serde_json::{Value, json};
@@ -319,4 +320,62 @@ async fn names_rights_content_and_queries_are_checked() {
     at_rest(&test).await;
     let view = test.hub.configuration_get(&test.owner(), &name("m")).await.expect("there");
     assert_eq!(view.custom, BTreeMap::from([("fast".to_owned(), 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preview_says_what_would_come_and_changes_nothing() {
+    let test = TestHub::start().await;
+    for n in 0..10 {
+        test.register(&format!("d{n}")).await;
+        write(&test, &format!("d{n}"), tags(json!({"ring": n % 2}))).await;
+    }
+    create(&test, spec("a", "tags.ring = 0", 5, device_content(json!({"properties.desired.rate": 5})))).await;
+    at_rest(&test).await;
+    let before = test.hub.numbers().commits;
+    let wider = spec("a", "*", 5, device_content(json!({"properties.desired.rate": 6})));
+    let lower =
+        spec("b", "*", 1, device_content(json!({"properties.desired.rate": 7, "properties.desired.x": 1})));
+    let request =
+        PreviewRequest { put: vec![wider.clone(), lower.clone()], shown_max: 3, ..PreviewRequest::default() };
+    let preview = test.hub.configurations_preview(&test.owner(), request).await.expect("previewed");
+    assert_eq!((preview.looked_at, preview.touched, preview.changed, preview.misfit), (10, 10, 10, 0));
+    let fares = |enter, leave, conflicts| PreviewFares { enter, leave, targeted: 10, conflicts };
+    assert_eq!(
+        preview.configurations,
+        BTreeMap::from([(name("a"), fares(5, 0, 0)), (name("b"), fares(10, 0, 10))])
+    );
+    let first = &preview.twins[0];
+    assert_eq!(
+        (preview.twins.len(), &first.id, &first.enters, &first.leaves),
+        (3, &id("d0"), &vec![name("b")], &vec![])
+    );
+    let changes: Vec<_> = first
+        .changes
+        .iter()
+        .map(|one| (one.path.as_str(), one.from.clone(), one.to.clone(), one.by.clone()))
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            ("rate", Some(json!(5)), Some(json!(6)), Some(name("a"))),
+            ("x", None, Some(json!(1)), Some(name("b")))
+        ]
+    );
+    assert_eq!((first.conflicts.len(), &first.conflicts[0].configuration), (1, &name("b")));
+    assert_eq!(test.hub.numbers().commits, before, "a preview writes nothing");
+
+    let request = PreviewRequest { remove: vec![name("a")], shown_max: 100, ..PreviewRequest::default() };
+    let preview = test.hub.configurations_preview(&test.owner(), request).await.expect("previewed");
+    assert_eq!((preview.touched, preview.configurations[&name("a")].leave), (5, 5));
+    assert_eq!(preview.twins[0].changes[0].to, None);
+    let unknown = PreviewRequest { remove: vec![name("z")], ..PreviewRequest::default() };
+    let refused = test.hub.configurations_preview(&test.owner(), unknown).await;
+    assert_eq!(refused.expect_err("unknown"), Error::ConfigurationNotFound(name("z")));
+    // What a preview says is what comes.
+    create(&test, lower).await;
+    at_rest(&test).await;
+    assert_eq!(
+        (values(&test, "d0"), values(&test, "d1")),
+        (json!({"rate": 5, "x": 1}), json!({"rate": 7, "x": 1}))
+    );
 }
