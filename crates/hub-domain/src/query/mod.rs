@@ -3,7 +3,8 @@
 //! never fails and never panics. Must never know where rows come from: see [`Row`].
 //!
 //! Stages: `lexer` (text to tokens), `parser` and `expression` (tokens to `ast`), then `eval` (is the row in?),
-//! `select` (what of it is shown, and in which order), `aggregate` (over many rows) and `plan` (what is read at all).
+//! `select` (what of it is shown, and in which order), `aggregate` (over many rows), `plan` (what is read at all) and
+//! `explain` (why is the row in or out?).
 //! `print` is the inverse of parsing. The rules for users are in `docs/query-language.md`.
 
 mod aggregate;
@@ -11,6 +12,7 @@ mod ast;
 mod datum;
 mod error;
 mod eval;
+mod explain;
 mod expression;
 mod function;
 mod lexer;
@@ -26,6 +28,7 @@ pub use aggregate::{Aggregation, TooManyGroups};
 pub use ast::{Condition, ItemType, Query, Source};
 pub use datum::{Datum, Document, Row};
 pub use error::QueryError;
+pub use explain::{EXPLAINED_VALUE_BYTES_MAX, Explanation, Read};
 pub use path::{Path, Root};
 pub use select::SortKey;
 

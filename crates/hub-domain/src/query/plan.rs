@@ -60,7 +60,7 @@ impl Condition {
     }
 }
 
-fn collect_paths<'e>(expr: &'e Expr, paths: &mut BTreeSet<&'e Path>) {
+pub(super) fn collect_paths<'e>(expr: &'e Expr, paths: &mut BTreeSet<&'e Path>) {
     match expr {
         Expr::Undefined | Expr::Constant(_) => {}
         Expr::Path(path) => {

@@ -70,6 +70,12 @@ impl Display for Condition {
     }
 }
 
+impl Display for Expr {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        expression(f, self, Binding::Or)
+    }
+}
+
 impl Display for Path {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(self.root().name())?;
