@@ -21,6 +21,8 @@ pub enum Exit {
     Offline = 6,
     /// Some of many were done, some not.
     Partial = 7,
+    /// What is there is not what was asked about; nothing was changed.
+    Differs = 8,
 }
 
 /// A failed command.

@@ -73,6 +73,8 @@ pub enum Command {
     Method(Group<commands::method::Action>),
     /// Change twins of many devices or call a method of them, now or later, and watch how far it is.
     Job(Group<commands::job::Action>),
+    /// Keep desired properties on every twin that a condition matches.
+    Configuration(Group<commands::configuration::Action>),
     /// Run a query over all twins.
     Query(Single<commands::query::Arguments>),
     /// Watch telemetry, twin changes, lifecycle and connections as they happen.
@@ -107,6 +109,7 @@ impl Command {
             Command::Twin(group) => commands::twin::run(&context, group.action).await,
             Command::Method(group) => commands::method::run(&context, group.action).await,
             Command::Job(group) => commands::job::run(&context, group.action).await,
+            Command::Configuration(group) => commands::configuration::run(&context, group.action).await,
             Command::Query(single) => commands::query::run(&context, single.arguments).await,
             Command::Monitor(single) => commands::monitor::run(&context, single.arguments).await,
             Command::Artifact(group) => commands::artifact::run(&context, group.action).await,
@@ -123,6 +126,7 @@ impl Command {
             Command::Twin(group) => &group.common,
             Command::Method(group) => &group.common,
             Command::Job(group) => &group.common,
+            Command::Configuration(group) => &group.common,
             Command::Query(single) => &single.common,
             Command::Monitor(single) => &single.common,
             Command::Artifact(group) => &group.common,

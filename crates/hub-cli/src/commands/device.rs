@@ -4,7 +4,7 @@ use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{AuthenticationFlags, KEY_FIELDS, import, query_all, quoted};
+use super::{AuthenticationFlags, KEY_FIELDS, explain, import, query_all, quoted};
 use crate::Context;
 use crate::error::Result;
 
@@ -86,6 +86,14 @@ pub enum Action {
         #[arg(long)]
         show_keys: bool,
     },
+    /// Say why the desired properties are what they are, and why configurations apply or do not.
+    Explain {
+        /// The device.
+        id: String,
+        /// A module of it.
+        #[arg(long, value_name = "MODULE")]
+        module: Option<String>,
+    },
     /// Change a device; what is not given stays.
     Update {
         /// Its id.
@@ -138,6 +146,7 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
         Action::Show { id, show_keys } => {
             print(context, &context.client.get(&["devices", &id]).await?, show_keys)
         }
+        Action::Explain { id, module } => explain::run(context, &id, module.as_deref()).await,
         Action::Update { id, status, status_reason, authentication, if_match } => {
             let mut body = context.client.get(&["devices", &id]).await?;
             let etag = if_match.unwrap_or_else(|| body["etag"].as_str().unwrap_or("*").to_string());

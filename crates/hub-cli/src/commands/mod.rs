@@ -1,7 +1,9 @@
 //! The commands, one file per resource, and what they share: reading JSON arguments, paging through queries.
 
 pub mod artifact;
+pub mod configuration;
 pub mod device;
+pub mod explain;
 pub mod import;
 pub mod job;
 pub mod method;
