@@ -41,6 +41,8 @@ pub const METHOD_ANSWER_MARGIN: Duration = Duration::from_millis(20);
 pub const COMMIT_ATTEMPTS_MAX: usize = 256;
 /// Entries that a query looks at before it lets other tasks run.
 pub const QUERY_CHUNK_ENTRIES: usize = 256;
+/// Configurations that do not target a twin of which an explanation of it tells; those that do are all told.
+pub const EXPLAIN_CONFIGURATIONS_MAX: usize = 100;
 /// Rows of the event log that one read looks at.
 pub const EVENT_SCAN_ROWS_MAX: usize = 1000;
 /// How often old events are removed.

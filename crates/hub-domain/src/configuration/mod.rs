@@ -160,7 +160,7 @@ impl Configuration {
     }
 
     /// Who wins: higher priority first, among equals the newer, among those the smaller id.
-    fn rank(&self, other: &Self) -> Ordering {
+    pub fn rank(&self, other: &Self) -> Ordering {
         let key = |configuration: &Self| {
             (Reverse(configuration.spec.priority), Reverse(configuration.revision.created))
         };

@@ -3,6 +3,7 @@
 //! [`settle`] keeps twins as their configurations want them whenever a twin changes; `reconcile::configurations` goes over
 //! the twins when a configuration changes. Which configuration wins is `hub_domain::configuration`'s to say.
 
+pub mod explain;
 pub mod preview;
 mod set;
 mod settle;

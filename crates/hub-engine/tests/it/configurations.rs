@@ -19,24 +19,24 @@ use tokio::sync::mpsc;
 
 use crate::{desired, id, patch, tags};
 
-fn name(text: &str) -> ConfigurationId {
+pub fn name(text: &str) -> ConfigurationId {
     ConfigurationId::parse(text).expect("a valid id")
 }
 
-fn spec(id: &str, condition: &str, priority: u32, content: Value) -> ConfigurationSpec {
+pub fn spec(id: &str, condition: &str, priority: u32, content: Value) -> ConfigurationSpec {
     let body = json!({"content": content, "targetCondition": condition, "priority": priority});
     ConfigurationSpec::parse(name(id), &body).expect("a valid configuration")
 }
 
-fn device_content(values: Value) -> Value {
+pub fn device_content(values: Value) -> Value {
     json!({ "deviceContent": values })
 }
 
-async fn create(test: &TestHub, spec: ConfigurationSpec) {
+pub async fn create(test: &TestHub, spec: ConfigurationSpec) {
     test.hub.configuration_create(&test.owner(), spec).await.expect("created");
 }
 
-async fn write(test: &TestHub, device: &str, update: TwinUpdate) {
+pub async fn write(test: &TestHub, device: &str, update: TwinUpdate) {
     let written = test
         .hub
         .twin_update(&test.owner(), &id(device), &update, WriteMode::Patch, &Precondition::None)
@@ -56,7 +56,7 @@ fn values(test: &TestHub, device: &str) -> Value {
 }
 
 /// Waits until all twins are as all configurations want them; that nothing had to be repaired is part of it.
-async fn at_rest(test: &TestHub) {
+pub async fn at_rest(test: &TestHub) {
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -4,6 +4,7 @@ mod access;
 mod artifacts;
 mod configurations;
 mod events;
+mod explain;
 mod jobs;
 mod methods;
 mod queries;
