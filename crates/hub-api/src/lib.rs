@@ -1,13 +1,14 @@
 //! Bodies of the REST API as they are on the wire, for the server and for clients; the OpenAPI document is made from them.
 //!
 //! By resource: [`identity`], [`bulk`], [`twin`], [`method`], [`job`], [`query`] and [`error`] are Azure IoT Hub's shapes;
-//! [`artifact`], [`event`], [`policy`] and [`status`] are our own under `/api/`. Unknown fields of requests are ignored,
+//! [`artifact`], [`event`], [`explain`], [`policy`] and [`status`] are our own under `/api/`. Unknown fields of requests are ignored,
 //! because the SDKs send back what they got. Shapes only: it checks no rule and knows none of our other crates.
 
 pub mod artifact;
 pub mod bulk;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod identity;
 pub mod job;
 pub mod method;
