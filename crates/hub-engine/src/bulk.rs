@@ -1,16 +1,18 @@
 //! Many identities in one request: each item stands for itself, and all of them share the store's group commits.
 
 use futures_util::future::join_all;
+use hub_domain::actor::Actor;
 use hub_domain::id::TwinId;
 use hub_domain::identity::IdentitySpec;
 use hub_domain::limits::BULK_DEVICES_MAX;
 use hub_domain::rights::Rights;
-use hub_domain::twin::{TwinUpdate, WriteMode};
+use hub_domain::twin::{TwinRecord, TwinUpdate, WriteMode};
 use hub_domain::version::Precondition;
 
 use crate::Hub;
 use crate::access::Principal;
 use crate::error::{Error, Result};
+use crate::transact::Txn;
 
 /// What to do with one identity.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +67,8 @@ pub struct BulkItem {
     pub id: TwinId,
     /// What to do with it.
     pub action: BulkAction,
+    /// What the twin takes over beyond that if it is created.
+    pub record: Option<Box<TwinRecord>>,
 }
 
 impl Hub {
@@ -74,40 +78,41 @@ impl Hub {
         if items.len() > BULK_DEVICES_MAX {
             return Err(Error::TooManyDevices(items.len()));
         }
-        Ok(join_all(items.into_iter().map(|item| self.bulk_item(item))).await)
+        let actor = who.actor();
+        Ok(join_all(items.into_iter().map(|item| self.bulk_item(&actor, item))).await)
     }
 
-    async fn bulk_item(&self, BulkItem { id, action }: BulkItem) -> Result<()> {
-        self.require_device(&id)?;
-        match action {
-            BulkAction::Create { spec, twin } => self.create_with_twin(&id, &spec, &twin).await.map(drop),
-            BulkAction::Update { spec, twin, precondition, twin_precondition } => {
-                self.bulk_update(&id, &spec, &twin, &precondition, &twin_precondition).await
-            }
-            BulkAction::CreateOrUpdate { spec, twin, precondition, twin_precondition } => {
-                match self.create_with_twin(&id, &spec, &twin).await {
-                    Err(Error::DeviceExists(_) | Error::ModuleExists(_)) => {
-                        self.bulk_update(&id, &spec, &twin, &precondition, &twin_precondition).await
-                    }
-                    other => other.map(drop),
-                }
-            }
-            BulkAction::Delete { precondition } => self.delete(&id, &precondition).await,
-            BulkAction::UpdateTwin { twin, precondition } => {
-                self.write_twin(&id, &twin, WriteMode::Patch, &precondition).await.map(drop)
+    /// One item in a commit of its own.
+    pub(crate) async fn bulk_item(&self, actor: &Actor, item: BulkItem) -> Result<()> {
+        for mut txn in self.attempts_by(actor) {
+            self.put_item(&mut txn, &item)?;
+            if txn.commit().await? {
+                return Ok(());
             }
         }
+        Err(Error::Contended(item.id))
     }
 
-    async fn bulk_update(
-        &self,
-        id: &TwinId,
-        spec: &IdentitySpec,
-        twin: &TwinUpdate,
-        precondition: &Precondition,
-        twin_precondition: &Precondition,
-    ) -> Result<()> {
-        let twin = (*twin != TwinUpdate::default()).then_some((twin, twin_precondition));
-        self.update_with_twin(id, spec, precondition, twin).await.map(drop)
+    /// Puts what an item asks for. If it errs, it has put nothing.
+    pub(crate) fn put_item(&self, txn: &mut Txn<'_>, item: &BulkItem) -> Result<()> {
+        let BulkItem { id, action, record } = item;
+        self.require_device(id)?;
+        match action {
+            BulkAction::Create { spec, twin } => {
+                self.put_created(txn, id, spec, twin, record.as_deref()).map(drop)
+            }
+            BulkAction::CreateOrUpdate { spec, twin, .. } if self.index.get(id).is_none() => {
+                self.put_created(txn, id, spec, twin, record.as_deref()).map(drop)
+            }
+            BulkAction::Update { spec, twin, precondition, twin_precondition }
+            | BulkAction::CreateOrUpdate { spec, twin, precondition, twin_precondition } => {
+                let twin = (*twin != TwinUpdate::default()).then_some((twin, twin_precondition));
+                self.put_updated(txn, id, spec, precondition, twin).map(drop)
+            }
+            BulkAction::Delete { precondition } => self.put_deleted(txn, id, precondition),
+            BulkAction::UpdateTwin { twin, precondition } => {
+                self.put_twin_update(txn, id, twin, WriteMode::Patch, precondition).map(drop)
+            }
+        }
     }
 }

@@ -72,3 +72,17 @@ pub const JOB_PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 pub const CONFIGURE_BATCH_TWINS: usize = 64;
 /// How often all twins are compared with what their configurations want, to prove that nothing was missed.
 pub const CONFIGURATIONS_PROOF_INTERVAL: Duration = Duration::from_secs(3600);
+/// Imports at once; each holds its lines in flight and a mark for every identity that it has seen.
+pub const IMPORTS_AT_ONCE_MAX: usize = 4;
+/// Items of an import in one commit. More would make single writes wait longer.
+pub const IMPORT_BATCH_ITEMS: usize = 100;
+/// Commits of one import under way.
+pub const IMPORT_BATCHES_IN_FLIGHT: usize = 4;
+/// Identities in one import.
+pub const IMPORT_ITEMS_MAX: usize = 10_000_000;
+/// Tries of a whole batch before its items go one by one.
+pub const IMPORT_BATCH_ATTEMPTS_MAX: usize = 3;
+/// Exports at once.
+pub const EXPORTS_AT_ONCE_MAX: usize = 8;
+/// Entries that an export takes from the index at once.
+pub const EXPORT_PAGE_ENTRIES: usize = 256;

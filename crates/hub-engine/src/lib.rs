@@ -1,7 +1,7 @@
 //! The application: the only writer. Front ends translate what they receive into one call of [`Hub`] and its result back.
 //!
 //! Commands, by resource (`impl Hub` blocks, one file each): [`access`] authenticate · [`registry`] identities ·
-//! [`bulk`] many of them · [`twins`] · [`queries`] · [`methods`] · [`jobs`] · [`configurations`] · [`telemetry`] · [`sessions`] attach, subscribe ·
+//! [`bulk`] many of them, [`import`] and [`export`] all of them · [`twins`] · [`queries`] · [`methods`] · [`jobs`] · [`configurations`] · [`telemetry`] · [`sessions`] attach, subscribe ·
 //! [`events`] · [`policies`] · [`artifacts`] · [`status`]. How a command becomes durable and visible: `transact`, then
 //! `applier`. It knows no wire type, topic, path, status code or socket.
 
@@ -14,6 +14,8 @@ pub mod config;
 pub mod configurations;
 mod error;
 pub mod events;
+pub mod export;
+pub mod import;
 pub mod jobs;
 pub mod methods;
 mod open;
@@ -47,6 +49,7 @@ pub use sessions::Attachment;
 use applier::Applier;
 use clock::Clock;
 use configurations::Configurations;
+use import::Streams;
 use jobs::Jobs;
 use pending::Pending;
 use policies::Policies;
@@ -71,6 +74,7 @@ pub struct Hub {
     policies: Arc<Policies>,
     secret: Secret,
     counters: Counters,
+    streams: Streams,
     started: Timestamp,
     /// Why no more writes are taken, once that is so.
     failed: Arc<OnceLock<String>>,

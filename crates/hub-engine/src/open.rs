@@ -66,6 +66,7 @@ impl Hub {
             policies: Arc::new(policies),
             secret,
             counters: Default::default(),
+            streams: Default::default(),
             started,
             failed: Arc::new(OnceLock::new()),
             pruned: Mutex::new(pruned),

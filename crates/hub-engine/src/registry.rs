@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hub_domain::actor::Actor;
 use hub_domain::event::{Event, EventKind};
 use hub_domain::id::{DeviceId, ModuleId, TwinId};
 use hub_domain::identity::{
@@ -11,9 +12,9 @@ use hub_domain::limits::{DEVICE_LIST_MAX, MODULES_PER_DEVICE_MAX};
 use hub_domain::link::CloseReason;
 use hub_domain::rights::Rights;
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{Connection, Twin, TwinUpdate, WriteMode};
+use hub_domain::twin::{Connection, Twin, TwinRecord, TwinUpdate, WriteMode};
 use hub_domain::version::Precondition;
-use hub_index::{Entry, Source};
+use hub_index::{Change, Entry, Source};
 use serde_json::{Value, json};
 
 use crate::Hub;
@@ -23,8 +24,8 @@ use crate::configurations::Touched;
 use crate::error::{self, Error, Result};
 use crate::transact::Txn;
 
-/// The modules that every edge device has (S 2.1).
-const EDGE_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
+/// The modules that every edge device has (S 2.1). The agent last: a deployment may have it ask for the others.
+const EDGE_MODULES: [&str; 2] = ["$edgeHub", "$edgeAgent"];
 
 /// An identity and what its session knows.
 #[derive(Clone, Debug)]
@@ -92,31 +93,19 @@ impl Hub {
         spec: IdentitySpec,
     ) -> Result<IdentityView> {
         who.must(Rights::REGISTRY_WRITE)?;
-        self.create_with_twin(&id, &spec, &TwinUpdate::default()).await
+        self.create_with_twin(&who.actor(), &id, &spec, &TwinUpdate::default()).await
     }
 
     /// Registers a device or module with tags and desired properties, in one commit.
     pub(crate) async fn create_with_twin(
         &self,
+        actor: &Actor,
         id: &TwinId,
         spec: &IdentitySpec,
         twin: &TwinUpdate,
     ) -> Result<IdentityView> {
-        for mut txn in self.attempts() {
-            if self.index.get(id).is_some() {
-                return Err(match id.is_module() {
-                    true => Error::ModuleExists(id.clone()),
-                    false => Error::DeviceExists(id.device.clone()),
-                });
-            }
-            if id.is_module() {
-                self.check_module_count(&mut txn, &id.device)?;
-            }
-            let stamps = stamps(txn.now(), None);
-            let identity = put_new(&mut txn, id, spec, twin, &stamps)?;
-            if identity.edge && !id.is_module() {
-                put_edge_modules(&mut txn, &id.device, &stamps)?;
-            }
+        for mut txn in self.attempts_by(actor) {
+            let identity = self.put_created(&mut txn, id, spec, twin, None)?;
             if txn.commit().await? {
                 return Ok(IdentityView { identity, connection: Connection::NEVER });
             }
@@ -124,10 +113,50 @@ impl Hub {
         Err(Error::Contended(id.clone()))
     }
 
+    /// Puts a new identity with its twin, and an edge device's modules.
+    pub(crate) fn put_created(
+        &self,
+        txn: &mut Txn<'_>,
+        id: &TwinId,
+        spec: &IdentitySpec,
+        twin: &TwinUpdate,
+        record: Option<&TwinRecord>,
+    ) -> Result<Arc<Identity>> {
+        if self.index.get(id).is_some() {
+            return Err(match id.is_module() {
+                true => Error::ModuleExists(id.clone()),
+                false => Error::DeviceExists(id.device.clone()),
+            });
+        }
+        if id.is_module() {
+            self.check_module_count(txn, &id.device)?;
+        }
+        let stamps = stamps(txn.now(), None);
+        let identity = put_new(txn, id, spec, twin, record, &stamps)?;
+        if identity.edge && !id.is_module() {
+            put_edge_modules(txn, &id.device)?;
+        }
+        Ok(identity)
+    }
+
     fn check_module_count(&self, txn: &mut Txn<'_>, device: &DeviceId) -> Result<()> {
         // Tied to the device's identity, so that it cannot be deleted under a new module.
         txn.identity_entry(&TwinId::device(device.clone()))?;
-        match self.index.modules_of(device).len() {
+        self.check_module_room(txn, device)
+    }
+
+    /// Errs if one more module would be too many.
+    pub(crate) fn check_module_room(&self, txn: &Txn<'_>, device: &DeviceId) -> Result<()> {
+        // Those of the same commit count, too; none of them is in the index, or it would not have been created.
+        let created = txn.changes().iter().filter(|change| match change {
+            Change::Identity(identity) => {
+                identity.id.is_module()
+                    && identity.id.device == *device
+                    && self.index.get(&identity.id).is_none()
+            }
+            _ => false,
+        });
+        match self.index.modules_of(device).len() + created.count() {
             count if count >= MODULES_PER_DEVICE_MAX => Err(Error::TooManyModules(device.clone())),
             _ => Ok(()),
         }
@@ -142,41 +171,50 @@ impl Hub {
         precondition: &Precondition,
     ) -> Result<IdentityView> {
         who.must(Rights::REGISTRY_WRITE)?;
-        self.update_with_twin(id, &spec, precondition, None).await
+        self.update_with_twin(&who.actor(), id, &spec, precondition, None).await
     }
 
     /// Replaces an identity and, if given, tags and desired properties of its twin, in one commit.
     pub(crate) async fn update_with_twin(
         &self,
+        actor: &Actor,
         id: &TwinId,
         spec: &IdentitySpec,
         precondition: &Precondition,
         twin: Option<(&TwinUpdate, &Precondition)>,
     ) -> Result<IdentityView> {
-        for mut txn in self.attempts() {
-            let entry = txn.identity_entry(id)?;
-            if !precondition.holds(&entry.identity.etag()) {
-                return Err(Error::PreconditionFailed);
-            }
-            let identity =
-                spec.update(&entry.identity, &stamps(txn.now(), Some(entry.identity.etag_counter)))?;
-            if let Some((update, demand)) = twin {
-                self.put_twin_update(&mut txn, id, update, WriteMode::Replace, demand)?;
-            }
-            if let Some(view) = self.commit_identity(txn, &entry, identity).await? {
-                return Ok(view);
+        for mut txn in self.attempts_by(actor) {
+            let (entry, identity) = self.put_updated(&mut txn, id, spec, precondition, twin)?;
+            if txn.commit().await? {
+                return Ok(IdentityView { identity, connection: entry.live.connection() });
             }
         }
         Err(Error::Contended(id.clone()))
     }
 
-    /// Commits a changed identity and ends the sessions that the change shuts out. `None`: look again.
-    async fn commit_identity(
+    /// Puts an identity's replacement and, if given, tags and desired properties of its twin.
+    pub(crate) fn put_updated(
         &self,
-        mut txn: Txn<'_>,
-        entry: &Entry,
-        identity: Identity,
-    ) -> Result<Option<IdentityView>> {
+        txn: &mut Txn<'_>,
+        id: &TwinId,
+        spec: &IdentitySpec,
+        precondition: &Precondition,
+        twin: Option<(&TwinUpdate, &Precondition)>,
+    ) -> Result<(Arc<Entry>, Arc<Identity>)> {
+        let entry = txn.identity_entry(id)?;
+        if !precondition.holds(&entry.identity.etag()) {
+            return Err(Error::PreconditionFailed);
+        }
+        let identity = spec.update(&entry.identity, &stamps(txn.now(), Some(entry.identity.etag_counter)))?;
+        if let Some((update, demand)) = twin {
+            self.put_twin_update(txn, id, update, WriteMode::Replace, demand)?;
+        }
+        let identity = self.put_changed(txn, &entry, identity);
+        Ok((entry, identity))
+    }
+
+    /// Puts a changed identity; its commit ends the sessions that the change shuts out.
+    fn put_changed(&self, txn: &mut Txn<'_>, entry: &Entry, identity: Identity) -> Arc<Identity> {
         let id = identity.id.clone();
         let reason = if identity.status != entry.identity.status {
             Some(CloseReason::Disabled).filter(|_| identity.status == hub_domain::identity::Status::Disabled)
@@ -194,8 +232,7 @@ impl Hub {
         }
         let identity = txn.put_identity(identity);
         txn.settle_owner(&id, Touched::Identity, None);
-        let done = txn.commit().await?;
-        Ok(done.then(|| IdentityView { identity, connection: entry.live.connection() }))
+        identity
     }
 
     /// Reads an identity.
@@ -222,29 +259,40 @@ impl Hub {
         precondition: &Precondition,
     ) -> Result<()> {
         who.must(Rights::REGISTRY_WRITE)?;
-        self.delete(id, precondition).await
+        self.delete(&who.actor(), id, precondition).await
     }
 
-    pub(crate) async fn delete(&self, id: &TwinId, precondition: &Precondition) -> Result<()> {
+    pub(crate) async fn delete(&self, actor: &Actor, id: &TwinId, precondition: &Precondition) -> Result<()> {
         self.require_device(id)?;
-        for mut txn in self.attempts() {
-            let entry = txn.identity_entry(id)?;
-            if !precondition.holds(&entry.identity.etag()) {
-                return Err(Error::PreconditionFailed);
-            }
-            let modules = if id.is_module() { Vec::new() } else { self.index.modules_of(&id.device) };
-            for module in &modules {
-                txn.identity_entry(module.id())?;
-            }
-            for gone in modules.iter().chain([&entry]) {
-                lifecycle_event(&mut txn, gone.id(), &gone.twin, false);
-                txn.delete(gone.id());
-            }
+        for mut txn in self.attempts_by(actor) {
+            self.put_deleted(&mut txn, id, precondition)?;
             if txn.commit().await? {
                 return Ok(());
             }
         }
         Err(Error::Contended(id.clone()))
+    }
+
+    /// Takes away an identity and, for a device, its modules.
+    pub(crate) fn put_deleted(
+        &self,
+        txn: &mut Txn<'_>,
+        id: &TwinId,
+        precondition: &Precondition,
+    ) -> Result<()> {
+        let entry = txn.identity_entry(id)?;
+        if !precondition.holds(&entry.identity.etag()) {
+            return Err(Error::PreconditionFailed);
+        }
+        let modules = if id.is_module() { Vec::new() } else { self.index.modules_of(&id.device) };
+        for module in &modules {
+            txn.identity_entry(module.id())?;
+        }
+        for gone in modules.iter().chain([&entry]) {
+            lifecycle_event(txn, gone.id(), &gone.twin, false);
+            txn.delete(gone.id());
+        }
+        Ok(())
     }
 
     /// Devices in the order of their ids, at most `limit` and at most a thousand.
@@ -273,16 +321,17 @@ impl Hub {
         if ids.len() > hub_domain::limits::BULK_DEVICES_MAX {
             return Err(Error::TooManyDevices(ids.len()));
         }
+        let actor = &who.actor();
         let each = ids.into_iter().map(|id| async move {
-            let renewed = self.renew_keys(&id, choice).await;
+            let renewed = self.renew_keys(actor, &id, choice).await;
             (id, renewed)
         });
         Ok(futures_util::future::join_all(each).await)
     }
 
-    async fn renew_keys(&self, id: &TwinId, choice: KeyChoice) -> Result<IdentityView> {
+    async fn renew_keys(&self, actor: &Actor, id: &TwinId, choice: KeyChoice) -> Result<IdentityView> {
         self.require_device(id)?;
-        for mut txn in self.attempts() {
+        for mut txn in self.attempts_by(actor) {
             let entry = txn.identity_entry(id)?;
             let keys =
                 entry.identity.authentication.keys().ok_or_else(|| {
@@ -294,8 +343,9 @@ impl Hub {
                 etag_counter: stamps.etag_counter,
                 ..Identity::clone(&entry.identity)
             };
-            if let Some(view) = self.commit_identity(txn, &entry, identity).await? {
-                return Ok(view);
+            let identity = self.put_changed(&mut txn, &entry, identity);
+            if txn.commit().await? {
+                return Ok(IdentityView { identity, connection: entry.live.connection() });
             }
         }
         Err(Error::Contended(id.clone()))
@@ -325,12 +375,16 @@ fn put_new(
     id: &TwinId,
     spec: &IdentitySpec,
     update: &TwinUpdate,
+    record: Option<&TwinRecord>,
     stamps: &Stamps,
 ) -> Result<Arc<Identity>> {
     let identity = spec.create(id.clone(), stamps)?;
     let mut twin = Twin::new(stamps.now);
     if *update != TwinUpdate::default() {
         twin = twin.update(update, WriteMode::Replace, &Precondition::None, stamps.now)?.0;
+    }
+    if let Some(record) = record {
+        twin = twin.recorded(record)?;
     }
     txn.expect_absent(id);
     lifecycle_event(txn, id, &twin, true);
@@ -339,17 +393,23 @@ fn put_new(
     Ok(identity)
 }
 
-fn put_edge_modules(txn: &mut Txn<'_>, device: &DeviceId, stamps: &Stamps) -> Result<()> {
+fn put_edge_modules(txn: &mut Txn<'_>, device: &DeviceId) -> Result<()> {
+    for name in EDGE_MODULES {
+        let module = ModuleId::parse(name).expect("the name of an edge module is valid");
+        put_edge_module(txn, &TwinId::module(device.clone(), module), &TwinUpdate::default())?;
+    }
+    Ok(())
+}
+
+/// Registers a module that the edge runtime looks after: it also gives it its credentials (S 2.1).
+pub(crate) fn put_edge_module(txn: &mut Txn<'_>, id: &TwinId, update: &TwinUpdate) -> Result<()> {
     let spec = IdentitySpec {
         managed_by: Some("iotEdge".into()),
         authentication: AuthenticationSpec { kind: Some("none".into()), ..AuthenticationSpec::default() },
         ..IdentitySpec::default()
     };
-    for name in EDGE_MODULES {
-        let module = ModuleId::parse(name).expect("the name of an edge module is valid");
-        put_new(txn, &TwinId::module(device.clone(), module), &spec, &TwinUpdate::default(), stamps)?;
-    }
-    Ok(())
+    let stamps = stamps(txn.now(), None);
+    put_new(txn, id, &spec, update, None, &stamps).map(drop)
 }
 
 fn lifecycle_event(txn: &mut Txn<'_>, id: &TwinId, twin: &Twin, created: bool) {
@@ -362,6 +422,7 @@ fn lifecycle_event(txn: &mut Txn<'_>, id: &TwinId, twin: &Twin, created: bool) {
     if let Some(module) = &id.module {
         body["moduleId"] = Value::from(module.as_str());
     }
-    let event = Event { time: txn.now(), id: id.clone(), kind: EventKind::Lifecycle { created, body } };
+    let kind = EventKind::Lifecycle { created, body, actor: Some(txn.actor().clone()) };
+    let event = Event { time: txn.now(), id: id.clone(), kind };
     txn.event(&event);
 }

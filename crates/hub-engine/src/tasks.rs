@@ -22,6 +22,8 @@ pub enum TaskKind {
     Reconciler,
     /// Runs one job.
     Job,
+    /// Writes one batch of an import.
+    Import,
 }
 
 /// Spawns tasks and knows when all of them have ended.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hub_domain::actor::Actor;
 use hub_domain::event::{Event, EventKind};
 use hub_domain::id::TwinId;
 use hub_domain::identity::Identity;
 use hub_domain::rights::Rights;
 use hub_domain::twin::{
-    Connection, Properties, Twin, TwinChange, TwinDocument, TwinError, TwinPatch, TwinUpdate, WriteMode,
+    Connection, PathChanges, Properties, Twin, TwinChange, TwinDocument, TwinError, TwinPatch, TwinUpdate,
+    WriteMode,
 };
 use hub_domain::version::Precondition;
 use hub_index::Entry;
@@ -32,7 +34,7 @@ pub struct TwinView {
 }
 
 impl TwinView {
-    fn of(entry: &Entry) -> Self {
+    pub(crate) fn of(entry: &Entry) -> Self {
         Self {
             identity: entry.identity.clone(),
             twin: entry.twin.clone(),
@@ -83,17 +85,18 @@ impl Hub {
     ) -> Result<TwinView> {
         who.must(Rights::SERVICE_CONNECT)?;
         self.require_device(id)?;
-        self.write_twin(id, update, mode, precondition).await
+        self.write_twin(&who.actor(), id, update, mode, precondition).await
     }
 
     pub(crate) async fn write_twin(
         &self,
+        actor: &Actor,
         id: &TwinId,
         update: &TwinUpdate,
         mode: WriteMode,
         precondition: &Precondition,
     ) -> Result<TwinView> {
-        for mut txn in self.attempts() {
+        for mut txn in self.attempts_by(actor) {
             let (entry, twin) = self.put_twin_update(&mut txn, id, update, mode, precondition)?;
             if txn.commit().await? {
                 return Ok(TwinView { twin, ..TwinView::of(&entry) });
@@ -115,7 +118,7 @@ impl Hub {
         if let Some(patch) = &change.desired {
             txn.tell_desired(id, patch.clone(), twin.desired.version);
         }
-        twin_event(txn, id, &twin, &change);
+        twin_event(txn, id, (&entry.twin, &twin), &change);
         let twin = txn.put_twin(id, twin, Touched::Sections(&change));
         Ok((entry, twin))
     }
@@ -129,10 +132,10 @@ impl Hub {
         if_version: Option<u64>,
     ) -> Result<u64> {
         who.must_act_as(id)?;
-        for mut txn in self.attempts() {
+        for mut txn in self.attempts_by(&who.actor()) {
             let entry = txn.twin_entry(id)?;
             let (twin, change) = entry.twin.patch_reported(patch, if_version, txn.now())?;
-            twin_event(&mut txn, id, &twin, &change);
+            twin_event(&mut txn, id, (&entry.twin, &twin), &change);
             let version = twin.reported.version;
             txn.put_twin(id, twin, Touched::Sections(&change));
             if txn.commit().await? {
@@ -146,7 +149,7 @@ impl Hub {
     /// Notes the DTDL model that a device announced when it connected.
     pub async fn twin_announce_model(&self, who: &Principal, id: &TwinId, model_id: &str) -> Result<()> {
         who.must_act_as(id)?;
-        for mut txn in self.attempts() {
+        for mut txn in self.attempts_by(&who.actor()) {
             let entry = txn.twin_entry(id)?;
             if entry.twin.model_id.as_deref() == Some(model_id) {
                 return Ok(());
@@ -161,11 +164,38 @@ impl Hub {
     }
 }
 
+/// Tells that whoever acts in `txn` made the first of these twins the second.
+pub(crate) fn twin_event(txn: &mut Txn<'_>, id: &TwinId, twins: (&Twin, &Twin), change: &TwinChange) {
+    let actor = txn.actor().clone();
+    let changes = PathChanges::of(change, twins.0, twins.1);
+    write_event(txn, id, twins.1, change, actor, changes);
+}
+
+/// Tells that configurations made the first of these twins the second.
+pub(crate) fn configured_event(
+    txn: &mut Txn<'_>,
+    id: &TwinId,
+    (before, after): (&Twin, &Twin),
+    change: &TwinChange,
+) {
+    let mut changes = PathChanges::of(change, before, after);
+    let actor = changes.attribute(&before.desired, &after.desired);
+    write_event(txn, id, after, change, actor, changes);
+}
+
 /// Writes the event of S 10.4: for a merge what changed with its stamps, for a replacement the whole twin.
-pub(crate) fn twin_event(txn: &mut Txn<'_>, id: &TwinId, twin: &Twin, change: &TwinChange) {
+fn write_event(
+    txn: &mut Txn<'_>,
+    id: &TwinId,
+    twin: &Twin,
+    change: &TwinChange,
+    actor: Actor,
+    changes: PathChanges,
+) {
     let replaced = change.mode == WriteMode::Replace;
     let body = if replaced { replaced_body(id, twin) } else { merged_body(twin, change) };
-    let event = Event { time: txn.now(), id: id.clone(), kind: EventKind::Twin { replaced, body } };
+    let kind = EventKind::Twin { replaced, body, actor: Some(actor), changes };
+    let event = Event { time: txn.now(), id: id.clone(), kind };
     txn.event(&event);
 }
 

@@ -3,10 +3,12 @@
 //! A transition takes the twin as it is and returns the twin as it will be, with a [`TwinChange`] that
 //! says what happened. Nothing here stores, sends or looks at a clock.
 
+mod changes;
 mod document;
 mod metadata;
 mod ownership;
 mod properties;
+mod record;
 mod row;
 
 use std::collections::BTreeMap;
@@ -15,10 +17,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use changes::{PathChange, PathChanges};
 pub use document::{Connection, TwinDocument};
 pub use metadata::Metadata;
 pub use ownership::{ConfigurationStatus, WrittenBy};
 pub use properties::{Properties, Stamp};
+pub use record::{SectionRecord, TwinRecord};
 
 use crate::id::ConfigurationId;
 use crate::json::{Object, RuleError, check_rules, replacement_patch, size_bytes, without_nulls};

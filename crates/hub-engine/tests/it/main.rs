@@ -2,14 +2,17 @@
 
 mod access;
 mod artifacts;
+mod clock;
 mod configurations;
 mod events;
 mod explain;
+mod feed;
 mod jobs;
 mod methods;
 mod queries;
 mod registry;
 mod sessions;
+mod streams;
 mod twins;
 
 use hub_domain::id::TwinId;

@@ -100,9 +100,13 @@ async fn bulk_items_stand_for_themselves() {
     let create = |name: &str| BulkItem {
         id: id(name),
         action: BulkAction::Create { spec: IdentitySpec::default(), twin: tags(json!({"site": "a"})) },
+        record: None,
     };
-    let delete =
-        BulkItem { id: id("none"), action: BulkAction::Delete { precondition: Precondition::Exists } };
+    let delete = BulkItem {
+        id: id("none"),
+        action: BulkAction::Delete { precondition: Precondition::Exists },
+        record: None,
+    };
     let upsert = BulkItem {
         id: id("old"),
         action: BulkAction::CreateOrUpdate {
@@ -111,6 +115,7 @@ async fn bulk_items_stand_for_themselves() {
             precondition: Precondition::Exists,
             twin_precondition: Precondition::Exists,
         },
+        record: None,
     };
     let results =
         hub.device_bulk(&owner, vec![create("new"), create("old"), delete, upsert]).await.expect("ran");
