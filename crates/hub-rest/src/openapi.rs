@@ -37,6 +37,7 @@ fn schemas() -> Map<String, Value> {
     schema::<hub_api::job::JobResponse>(into);
     schema::<hub_api::status::Status>(into);
     schema::<hub_api::status::Health>(into);
+    schema::<hub_api::explain::TwinExplanation>(into);
     schema::<hub_api::event::Event>(into);
     schema::<hub_api::event::StreamEnd>(into);
     schema::<hub_api::artifact::Artifact>(into);
@@ -71,6 +72,9 @@ fn bodies(method: &str, path: &str) -> (&'static str, &'static str) {
         ("get", "/jobs/v2/query") => ("", "JobResponse[]"),
         ("get", "/jobs/v2/{id}") | ("post", "/jobs/v2/{id}/cancel") => ("", "JobResponse"),
         ("put", "/jobs/v2/{id}") => ("JobRequest", "JobResponse"),
+        ("get", "/api/devices/{id}/explain" | "/api/devices/{id}/modules/{mid}/explain") => {
+            ("", "TwinExplanation")
+        }
         ("get", "/api/status") => ("", "Status"),
         ("get", "/api/health") => ("", "Health"),
         ("get", "/api/artifacts") => ("", "Artifact[]"),

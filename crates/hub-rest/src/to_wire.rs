@@ -1,5 +1,7 @@
 //! Domain values to answers: pure, one direction.
 
+pub mod explain;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_api::event::Event as EventBody;

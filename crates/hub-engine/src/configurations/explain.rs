@@ -154,9 +154,7 @@ impl Verdict<'_> {
             (_, 0, 0) => "has no settings for this twin".into(),
             (Some(error), 1.., _) => format!("the twin cannot take its settings: {error}"),
             (None, 1.., _) if !self.settled => "the twin is about to get its settings".into(),
-            (_, 0, lost) => format!("all of its settings, {lost}, lost against other configurations"),
-            (_, won, 0) => format!("all of its settings, {won}, are in force"),
-            (_, won, lost) => format!("{won} of its {} settings are in force", won + lost),
+            (_, won, lost) => format!("{won} of {} settings in force", won + lost),
         }
     }
 }

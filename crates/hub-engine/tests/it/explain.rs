@@ -76,10 +76,10 @@ async fn who_set_what_over_whom() {
     assert_eq!(property(&said, "gone").set_at, None);
     assert!(said.properties.iter().all(|property| property.wanted.is_none()));
     let expected = json!([
-        ["high", true, "Applied", "all of its settings, 3, are in force"],
-        ["lost", true, "Applied", "all of its settings, 1, are in force"],
-        ["newer", true, "Targeted", "all of its settings, 1, lost against other configurations"],
-        ["low", true, "Applied", "1 of its 2 settings are in force"],
+        ["high", true, "Applied", "3 of 3 settings in force"],
+        ["lost", true, "Applied", "1 of 1 settings in force"],
+        ["newer", true, "Targeted", "0 of 1 settings in force"],
+        ["low", true, "Applied", "1 of 2 settings in force"],
     ]);
     assert_eq!(configurations(&said), expected);
 }
@@ -166,7 +166,7 @@ async fn modules_have_configurations_of_their_own_and_deployments() {
     assert!(said.settled, "{said:?}");
     assert_eq!(property(&said, "speed").value, Some(json!(2)));
     let all = configurations(&said);
-    let reason = "all of its settings, 1, are in force";
+    let reason = "1 of 1 settings in force";
     assert_eq!(all[0], json!(["layer", true, null, reason]));
     assert_eq!(said.configurations[0].condition.terms, []);
     assert_eq!(said.configurations[0].condition.reads[0].value, Some(json!("a")), "of the device");

@@ -5,6 +5,7 @@ mod bulk;
 mod devices;
 mod digital_twins;
 mod events;
+mod explain;
 mod jobs;
 mod methods;
 mod modules;
@@ -136,6 +137,12 @@ pub(crate) const ROUTES: &[Route] = &[
         open: true,
         handler: || get(openapi::document),
     },
+    route("/api/devices/{id}/explain", &[("get", "Say why a twin is as it is")], || get(explain::device)),
+    route(
+        "/api/devices/{id}/modules/{mid}/explain",
+        &[("get", "Say why a module's twin is as it is")],
+        || get(explain::module),
+    ),
     route("/api/events", &[("get", "Events as server-sent events, from a position on")], || {
         get(events::stream)
     }),

@@ -54,6 +54,8 @@ const OPERATIONS: &[(&str, &str, Allowed, bool)] = &[
     ("post", "/jobs/v2/{id}/cancel", SERVICE, false),
     ("get", "/api/status", LOOK, false),
     ("get", "/api/events", SERVICE, false),
+    ("get", "/api/devices/{id}/explain", SERVICE, false),
+    ("get", "/api/devices/{id}/modules/{mid}/explain", SERVICE, false),
     ("get", "/api/artifacts", READ, false),
     ("post", "/api/artifacts", WRITE, false),
     ("post", "/api/artifacts/{digest}/grants", SERVICE, false),

@@ -4,6 +4,7 @@
 mod access;
 mod artifacts_events;
 mod bad_input;
+mod explain;
 mod queries;
 mod registry;
 mod support;
