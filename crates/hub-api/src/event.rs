@@ -37,9 +37,46 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub body: Option<Value>,
+    /// Twin and lifecycle: by whom; not in events that an older hub wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+    /// Twin: each value that is not as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<Change>>,
+    /// Twin: whether there are more changes than `changes` tells.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_changes: bool,
     /// Telemetry that is not UTF-8, instead of `body`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body_base64: Option<String>,
+}
+
+/// Who or what changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Actor {
+    /// `policy`, `device`, `job`, `configuration`, or `hub`, which also acts for several configurations at once.
+    pub kind: String,
+    /// Which one: the policy's name, `device` or `device/module`, or an id; the hub has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A value of a twin that is not as it was. Objects are told by what is in them; an empty one is a value.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// Where, such as `tags.site` or `properties.desired.rate`.
+    pub path: String,
+    /// What was there; `null` is nothing.
+    #[schema(value_type = Object)]
+    pub before: Value,
+    /// What is there; `null` is nothing.
+    #[schema(value_type = Object)]
+    pub after: Value,
+    /// If configurations changed it: the one that wrote the value, or took it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
 }
 
 /// Why the hub ended the stream, and where a reader may go on.

@@ -6,9 +6,11 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::actor::Actor;
 use crate::id::TwinId;
 use crate::message::Message;
 use crate::time::Timestamp;
+use crate::twin::PathChanges;
 
 /// Where an event stands in the log: commit, then place within the commit. Printed `commit.place`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +90,10 @@ pub enum EventKind {
         replaced: bool,
         /// The changed sections.
         body: Value,
+        /// By whom; `None` only in events that an older hub wrote.
+        actor: Option<Actor>,
+        /// The values before and after.
+        changes: PathChanges,
     },
     /// An identity was created or deleted; the body is that of S 10.3.
     Lifecycle {
@@ -95,6 +101,8 @@ pub enum EventKind {
         created: bool,
         /// The twin in short.
         body: Value,
+        /// By whom; `None` only in events that an older hub wrote.
+        actor: Option<Actor>,
     },
     /// A device attached or went.
     Connection {

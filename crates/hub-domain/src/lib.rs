@@ -4,8 +4,9 @@
 //! Read in this order: [`id`] names, [`time`] and [`version`] stamps, [`limits`] every bound,
 //! [`json`] values and merge, [`rights`] and [`sas`] who may do what, [`identity`] the registry,
 //! [`twin`] tags, desired and reported, [`query`] the language over twins, [`method`], [`message`], [`job`] one action on many,
-//! [`configuration`] what the hub keeps in twins, [`session`] and [`link`] the live side, [`event`] what happened, [`artifact`] firmware images.
+//! [`configuration`] what the hub keeps in twins, [`session`] and [`link`] the live side, [`actor`] and [`event`] by whom and what happened, [`artifact`] firmware images.
 
+pub mod actor;
 pub mod artifact;
 pub mod configuration;
 pub mod event;

@@ -86,3 +86,8 @@ pub const DEPLOYMENT_MODULES_MAX: usize = 50;
 pub const ARTIFACT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// An artifact's name, in characters.
 pub const ARTIFACT_NAME_CHARS_MAX: usize = 256;
+
+/// Paths whose values before and after one event of a twin tells.
+pub const EVENT_CHANGES_MAX: usize = 256;
+/// The names of those paths together, in bytes: deep paths repeat what is above them.
+pub const EVENT_CHANGES_PATH_BYTES_MAX: usize = 64 * 1024;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use hub_domain::actor::Actor;
 use hub_domain::id::TwinId;
 use hub_domain::identity::{Authentication, Identity, Status};
 use hub_domain::limits::TOKEN_SKEW;
@@ -48,6 +49,14 @@ impl Principal {
     /// When a live connection must end; the allowance for clocks that differ is added already.
     pub fn expires(&self) -> Option<Timestamp> {
         self.expires
+    }
+
+    /// As whom he acts, for events.
+    pub fn actor(&self) -> Actor {
+        match &self.kind {
+            Kind::Policy { name, .. } => Actor::Policy(name.clone()),
+            Kind::Identity(id) => Actor::Device(id.clone()),
+        }
     }
 
     /// Errs unless a policy gives these rights.

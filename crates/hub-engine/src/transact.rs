@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use hub_domain::actor::Actor;
 use hub_domain::configuration::Configuration;
 use hub_domain::event::Event;
 use hub_domain::id::{ConfigurationId, TwinId};
@@ -29,6 +30,7 @@ use crate::{Hub, error};
 pub(crate) struct Txn<'h> {
     pub(crate) hub: &'h Hub,
     now: Timestamp,
+    actor: Actor,
     rows: StoreTxn,
     effects: Effects,
     configurations: Option<Arc<ConfigurationSet>>,
@@ -37,11 +39,18 @@ pub(crate) struct Txn<'h> {
 }
 
 impl Hub {
-    /// Bounded tries, each with a clean transaction. A command that runs out of them answers [`Error::Contended`].
+    /// Bounded tries by the hub itself, each with a clean transaction. A command that runs out of them answers
+    /// [`Error::Contended`].
     pub(crate) fn attempts(&self) -> impl Iterator<Item = Txn<'_>> {
+        self.attempts_by(&Actor::Hub)
+    }
+
+    /// The same by somebody, whom the events name.
+    pub(crate) fn attempts_by(&self, actor: &Actor) -> impl Iterator<Item = Txn<'_>> {
         (0..COMMIT_ATTEMPTS_MAX).map(|_| Txn {
             hub: self,
             now: self.clock.now(),
+            actor: actor.clone(),
             rows: StoreTxn::new(self.store.clone()),
             effects: Effects::default(),
             configurations: None,
@@ -54,6 +63,11 @@ impl Txn<'_> {
     /// The one present of this try.
     pub(crate) fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Who makes this try.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
     }
 
     /// Direct access to rows that have no command of their own here.

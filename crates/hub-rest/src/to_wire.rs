@@ -9,12 +9,13 @@ use hub_api::identity::{Authentication, Capabilities, Device, Module, SymmetricK
 use hub_api::job::{JobResponse, JobStatistics, JobTwin};
 use hub_api::method::MethodRequest;
 use hub_api::twin::{TwinPropertiesWrite, TwinWrite};
+use hub_domain::actor::Actor;
 use hub_domain::event::{Event, EventKind};
 use hub_domain::identity::{Authentication as Proof, SymmetricKeys};
 use hub_domain::job::{JobAction, JobCounts};
 use hub_domain::message::Message;
 use hub_domain::method::MethodCall;
-use hub_domain::twin::{TwinPatch, TwinUpdate};
+use hub_domain::twin::{PathChange, TwinPatch, TwinUpdate};
 use hub_engine::jobs::Job;
 use hub_engine::registry::IdentityView;
 use hub_engine::status::HubStatus;
@@ -148,16 +149,40 @@ pub fn event(event: Event) -> EventBody {
         system_properties: None,
         properties: None,
         body: None,
+        actor: None,
+        changes: None,
+        more_changes: false,
         body_base64: None,
     };
     match event.kind {
         EventKind::Telemetry(message) => telemetry(&mut body, message),
-        EventKind::Twin { body: change, .. } | EventKind::Lifecycle { body: change, .. } => {
-            body.body = Some(change)
+        EventKind::Twin { body: change, actor: by, changes, .. } => {
+            body.body = Some(change);
+            // An older hub noted neither.
+            body.changes = by.is_some().then(|| changes.paths.into_iter().map(path_change).collect());
+            body.more_changes = changes.more;
+            body.actor = by.as_ref().map(actor);
+        }
+        EventKind::Lifecycle { body: change, actor: by, .. } => {
+            body.body = Some(change);
+            body.actor = by.as_ref().map(actor);
         }
         EventKind::Connection { .. } => {}
     }
     body
+}
+
+fn actor(actor: &Actor) -> hub_api::event::Actor {
+    hub_api::event::Actor { kind: actor.kind().into(), name: actor.name() }
+}
+
+fn path_change(change: PathChange) -> hub_api::event::Change {
+    hub_api::event::Change {
+        path: change.path,
+        before: change.before.unwrap_or_default(),
+        after: change.after.unwrap_or_default(),
+        configuration: change.configuration.map(|id| id.to_string()),
+    }
 }
 
 fn telemetry(event: &mut EventBody, message: Message) {

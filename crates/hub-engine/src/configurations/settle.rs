@@ -16,7 +16,7 @@ use hub_index::Change;
 use super::Matching;
 use super::set::{ConfigurationSet, Touched};
 use crate::transact::Txn;
-use crate::twins::twin_event;
+use crate::twins::configured_event;
 
 /// A twin with its owner, within a transaction.
 #[derive(Clone)]
@@ -153,7 +153,7 @@ impl Txn<'_> {
             Ok(Some((twin, change))) => {
                 if let Some(patch) = &change.desired {
                     self.tell_desired(id, patch.clone(), twin.desired.version);
-                    twin_event(self, id, &twin, &change);
+                    configured_event(self, id, (&current.twin, &twin), &change);
                 }
                 Some(self.put_settled_twin(id, Arc::new(twin)))
             }

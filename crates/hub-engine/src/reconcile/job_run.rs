@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use hub_domain::actor::Actor;
 use hub_domain::job::{
     ItemError, ItemStatus, JobAction, JobItem, JobSpec, JobState, JobStatus, Settled, Step,
 };
@@ -161,7 +162,8 @@ impl<'h> JobRun<'h> {
     /// `false`: somebody else changed one of these twins meanwhile. `give_up` notes that as their failure instead.
     async fn try_patch(&mut self, items: &[JobItem], update: &TwinUpdate, give_up: bool) -> Result<bool> {
         let _turn = self.hub.jobs.turns.acquire().await;
-        let Some(mut txn) = self.hub.attempts().next() else { return Ok(false) };
+        let actor = Actor::Job(self.spec.id.clone());
+        let Some(mut txn) = self.hub.attempts_by(&actor).next() else { return Ok(false) };
         let Some(mut state) = self.running_state(&mut txn).await? else { return Ok(true) };
         let now = txn.now();
         let mut settled = Settled::default();

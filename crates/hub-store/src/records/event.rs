@@ -2,9 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use hub_domain::actor::Actor;
 use hub_domain::event::{Event, EventKind, Position};
-use hub_domain::id::TwinId;
+use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::message::Message;
+use hub_domain::twin::{PathChange, PathChanges};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -35,10 +37,18 @@ enum KindV1 {
     Twin {
         replaced: bool,
         body: Value,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changes: Vec<ChangeV1>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
     },
     Lifecycle {
         created: bool,
         body: Value,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<String>,
     },
     Connection {
         connected: bool,
@@ -52,6 +62,32 @@ enum BodyV1 {
     Base64(String),
 }
 
+/// A twin has no `null`, so a value that is missing is one that was not there.
+#[derive(Serialize, Deserialize)]
+struct ChangeV1 {
+    path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    configuration: Option<String>,
+}
+
+impl From<PathChange> for ChangeV1 {
+    fn from(PathChange { path, before, after, configuration }: PathChange) -> Self {
+        Self { path, before, after, configuration: configuration.map(|id| id.as_str().into()) }
+    }
+}
+
+impl ChangeV1 {
+    fn parse(self, key: &Key) -> Result<PathChange, StoreError> {
+        let Self { path, before, after, configuration } = self;
+        let parse = |id: String| field(key, "configuration", ConfigurationId::parse(&id).ok());
+        Ok(PathChange { path, before, after, configuration: configuration.map(parse).transpose()? })
+    }
+}
+
 /// The row of `event`.
 pub fn encode(event: &Event) -> Bytes {
     let kind = match event.kind.clone() {
@@ -62,8 +98,13 @@ pub fn encode(event: &Event) -> Bytes {
             };
             KindV1::Telemetry { body, system, properties }
         }
-        EventKind::Twin { replaced, body } => KindV1::Twin { replaced, body },
-        EventKind::Lifecycle { created, body } => KindV1::Lifecycle { created, body },
+        EventKind::Twin { replaced, body, actor, changes: PathChanges { paths, more } } => {
+            let changes = paths.into_iter().map(ChangeV1::from).collect();
+            KindV1::Twin { replaced, body, actor: actor.map(|actor| actor.to_string()), changes, more }
+        }
+        EventKind::Lifecycle { created, body, actor } => {
+            KindV1::Lifecycle { created, body, actor: actor.map(|actor| actor.to_string()) }
+        }
         EventKind::Connection { connected } => KindV1::Connection { connected },
     };
     let record = V1 {
@@ -85,6 +126,7 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(Position, Event), StoreError> {
         (1, json) => parse(key, json)?,
         (other, _) => return Err(unknown_format(key, other, 1)),
     };
+    let actor = |text: String| field(key, "actor", Actor::parse(&text));
     let kind = match record.kind {
         KindV1::Telemetry { body, system, properties } => {
             let body = match body {
@@ -93,8 +135,14 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(Position, Event), StoreError> {
             };
             EventKind::Telemetry(Message { body, system, properties })
         }
-        KindV1::Twin { replaced, body } => EventKind::Twin { replaced, body },
-        KindV1::Lifecycle { created, body } => EventKind::Lifecycle { created, body },
+        KindV1::Twin { replaced, body, actor: by, changes, more } => {
+            let paths = changes.into_iter().map(|change| change.parse(key)).collect::<Result<_, _>>()?;
+            let changes = PathChanges { paths, more };
+            EventKind::Twin { replaced, body, actor: by.map(actor).transpose()?, changes }
+        }
+        KindV1::Lifecycle { created, body, actor: by } => {
+            EventKind::Lifecycle { created, body, actor: by.map(actor).transpose()? }
+        }
         KindV1::Connection { connected } => EventKind::Connection { connected },
     };
     let id = field(key, "device", TwinId::parse(&record.device, record.module.as_deref()).ok())?;

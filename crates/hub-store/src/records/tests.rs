@@ -1,11 +1,13 @@
 //! Fixtures: rows as releases wrote them are read, and what this release writes is read back as it was.
 //! A line here must never be changed: it is what is on people's disks.
 
+use hub_domain::actor::Actor;
 use hub_domain::configuration::{Configuration, ConfigurationSpec, Revision};
+use hub_domain::event::{EventKind, Position};
 use hub_domain::id::ConfigurationId;
 use hub_domain::json::Object;
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{ConfigurationStatus, Stamp, Twin, WrittenBy};
+use hub_domain::twin::{ConfigurationStatus, PathChange, PathChanges, Stamp, Twin, WrittenBy};
 use serde_json::{Value, json};
 
 use super::*;
@@ -117,5 +119,62 @@ fn configurations_are_written_and_read_as_ever() {
         let damaged = CONFIGURATION_FULL.replacen(good, bad, 1);
         let error = configuration::decode(&key, &row(&damaged)).expect_err(bad).to_string();
         assert!(error.contains("is not valid") && !error.contains("eco"), "{error}");
+    }
+}
+
+/// Events from before they told by whom.
+const EVENTS_UNSIGNED: [&str; 2] = [
+    r#"{"time":50000000,"device":"d","kind":"twin","replaced":false,"body":{"tags":{"site":"a"},"version":3}}"#,
+    r#"{"time":50000000,"device":"d","module":"m","kind":"lifecycle","created":true,"body":{"deviceId":"d"}}"#,
+];
+
+/// Events that tell by whom, and what was before and is after.
+const EVENTS_SIGNED: [&str; 3] = [
+    r#"{"time":50000000,"device":"d","kind":"twin","replaced":false,"body":{"version":3},"actor":"policy:service","changes":[{"path":"tags.site","before":"b","after":"a"},{"path":"tags.ring","before":{}}],"more":true}"#,
+    r#"{"time":50000000,"device":"d","kind":"twin","replaced":false,"body":{"version":3},"actor":"configuration:cfg-a","changes":[{"path":"properties.desired.rate","after":5,"configuration":"cfg-a"}]}"#,
+    r#"{"time":50000000,"device":"d","module":"m","kind":"lifecycle","created":true,"body":{"deviceId":"d"},"actor":"hub"}"#,
+];
+
+#[test]
+fn events_are_written_and_read_as_ever() {
+    let key = crate::keys::RowKey::Event(Position { commit: 7, place: 0 }).to_key();
+    let read = |fixture: &str| {
+        let (position, event) = event::decode(&key, &row(fixture)).expect("a row that is read");
+        assert_eq!(position, Position { commit: 7, place: 0 });
+        assert_eq!(String::from_utf8_lossy(&event::encode(&event)), String::from_utf8_lossy(&row(fixture)));
+        event.kind
+    };
+    for fixture in EVENTS_UNSIGNED {
+        match read(fixture) {
+            EventKind::Twin { actor, changes, .. } => {
+                assert_eq!((actor, changes), (None, PathChanges::default()));
+            }
+            EventKind::Lifecycle { actor, .. } => assert_eq!(actor, None),
+            other => panic!("{other:?}"),
+        }
+    }
+    let [by_policy, by_configuration, by_hub] = EVENTS_SIGNED.map(read);
+    let change = |path: &str, before: Option<Value>, after: Option<Value>, by: Option<&str>| PathChange {
+        path: path.into(),
+        before,
+        after,
+        configuration: by.map(configuration),
+    };
+    let twin = |actor: Actor, paths: Vec<PathChange>, more: bool| EventKind::Twin {
+        replaced: false,
+        body: json!({"version": 3}),
+        actor: Some(actor),
+        changes: PathChanges { paths, more },
+    };
+    let site = change("tags.site", Some(json!("b")), Some(json!("a")), None);
+    let ring = change("tags.ring", Some(json!({})), None, None);
+    assert_eq!(by_policy, twin(Actor::Policy("service".into()), vec![site, ring], true));
+    let rate = change("properties.desired.rate", None, Some(json!(5)), Some("cfg-a"));
+    assert_eq!(by_configuration, twin(Actor::Configuration(configuration("cfg-a")), vec![rate], false));
+    let body = json!({"deviceId": "d"});
+    assert_eq!(by_hub, EventKind::Lifecycle { created: true, body, actor: Some(Actor::Hub) });
+    for bad in [r#""actor":"nobody:x""#, r#""changes":[{"path":"a","configuration":"A"}]"#] {
+        let text = EVENTS_UNSIGNED[0].replace(r#""replaced":false"#, &format!(r#""replaced":false,{bad}"#));
+        assert!(event::decode(&key, &row(&text)).is_err(), "{bad}");
     }
 }
