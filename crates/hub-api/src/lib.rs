@@ -1,11 +1,12 @@
 //! Bodies of the REST API as they are on the wire, for the server and for clients; the OpenAPI document is made from them.
 //!
-//! By resource: [`identity`], [`bulk`], [`twin`], [`method`], [`job`], [`query`] and [`error`] are Azure IoT Hub's shapes;
+//! By resource: [`identity`], [`bulk`], [`twin`], [`method`], [`job`], [`configuration`], [`query`] and [`error`] are Azure IoT Hub's shapes;
 //! [`artifact`], [`event`], [`explain`], [`policy`] and [`status`] are our own under `/api/`. Unknown fields of requests are ignored,
 //! because the SDKs send back what they got. Shapes only: it checks no rule and knows none of our other crates.
 
 pub mod artifact;
 pub mod bulk;
+pub mod configuration;
 pub mod error;
 pub mod event;
 pub mod explain;

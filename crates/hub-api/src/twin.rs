@@ -1,10 +1,13 @@
 //! Twins as back ends read and write them (S 4), and the digital twin's patch (S 13).
 //! Sections are free-form JSON; their rules are the hub's.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::configuration::ConfigurationFares;
 use crate::identity::{Capabilities, X509Thumbprint};
 
 /// The twin of a device or module.
@@ -44,6 +47,8 @@ pub struct Twin {
     pub tags: Option<Value>,
     /// Desired and reported properties.
     pub properties: TwinProperties,
+    /// Those that target it, by id; missing if there are none.
+    pub configurations: Option<BTreeMap<String, ConfigurationFares>>,
     /// Devices only.
     pub capabilities: Option<Capabilities>,
     /// The edge scope it defines or belongs to.

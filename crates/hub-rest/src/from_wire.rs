@@ -9,7 +9,8 @@ use hub_api::identity::{Authentication, IdentityWrite};
 use hub_api::job::{JobRequest, JobTwin};
 use hub_api::method::MethodRequest;
 use hub_api::twin::{TwinPropertiesWrite, TwinWrite};
-use hub_domain::id::{DeviceId, IdError, JobId, TwinId};
+use hub_domain::configuration::{ConfigurationSpec, Content};
+use hub_domain::id::{ConfigurationId, DeviceId, IdError, JobId, TwinId};
 use hub_domain::identity::{AuthenticationSpec, IdentitySpec, Status};
 use hub_domain::job::JobAction;
 use hub_domain::method::MethodCall;
@@ -206,6 +207,21 @@ fn job_twin(body: JobTwin) -> Result<TwinUpdate, ApiError> {
             "Missing or invalid etag for job type ScheduleUpdateTwin: updateTwin.etag must be \"*\"",
         )),
     }
+}
+
+/// The name of a configuration's path.
+pub fn configuration_id(id: &str) -> Result<ConfigurationId, ApiError> {
+    Ok(ConfigurationId::parse(id)?)
+}
+
+/// A configuration's body.
+pub fn configuration(id: &str, body: &Value) -> Result<ConfigurationSpec, ApiError> {
+    Ok(ConfigurationSpec::parse(configuration_id(id)?, body).map_err(hub_engine::Error::from)?)
+}
+
+/// What a configuration writes.
+pub fn configuration_content(body: &Value) -> Result<Content, ApiError> {
+    Ok(Content::parse(body).map_err(hub_engine::Error::from)?)
 }
 
 /// One item of a bulk request (S 2.5, 3).

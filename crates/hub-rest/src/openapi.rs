@@ -35,6 +35,10 @@ fn schemas() -> Map<String, Value> {
     schema::<hub_api::query::QueryRequest>(into);
     schema::<hub_api::job::JobRequest>(into);
     schema::<hub_api::job::JobResponse>(into);
+    schema::<hub_api::configuration::Configuration>(into);
+    schema::<hub_api::configuration::ConfigurationWrite>(into);
+    schema::<hub_api::configuration::QueriesTest>(into);
+    schema::<hub_api::configuration::QueriesTested>(into);
     schema::<hub_api::status::Status>(into);
     schema::<hub_api::status::Health>(into);
     schema::<hub_api::explain::TwinExplanation>(into);
@@ -69,6 +73,11 @@ fn bodies(method: &str, path: &str) -> (&'static str, &'static str) {
         }
         ("get", "/twins/{id}" | "/twins/{id}/modules/{mid}") => ("", "Twin"),
         ("patch", "/digitaltwins/{id}") => ("PatchStep[]", ""),
+        ("get", "/configurations") => ("", "Configuration[]"),
+        ("get", "/configurations/{id}") => ("", "Configuration"),
+        ("put", "/configurations/{id}") => ("ConfigurationWrite", "Configuration"),
+        ("post", "/configurations/testQueries") => ("QueriesTest", "QueriesTested"),
+        ("post", "/devices/{id}/applyConfigurationContent") => ("ConfigurationContent", ""),
         ("get", "/jobs/v2/query") => ("", "JobResponse[]"),
         ("get", "/jobs/v2/{id}") | ("post", "/jobs/v2/{id}/cancel") => ("", "JobResponse"),
         ("put", "/jobs/v2/{id}") => ("JobRequest", "JobResponse"),

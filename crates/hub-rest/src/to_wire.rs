@@ -4,6 +4,7 @@ pub mod explain;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use hub_api::configuration::QueriesTested;
 use hub_api::event::Event as EventBody;
 use hub_api::identity::{Authentication, Capabilities, Device, Module, SymmetricKey, X509Thumbprint};
 use hub_api::job::{JobResponse, JobStatistics, JobTwin};
@@ -16,10 +17,12 @@ use hub_domain::job::{JobAction, JobCounts};
 use hub_domain::message::Message;
 use hub_domain::method::MethodCall;
 use hub_domain::twin::{PathChange, TwinPatch, TwinUpdate};
+use hub_engine::configurations::{ConfigurationView, QueryFindings};
 use hub_engine::jobs::Job;
 use hub_engine::registry::IdentityView;
 use hub_engine::status::HubStatus;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::status::ApiError;
 
@@ -98,6 +101,22 @@ fn job_twin(update: &TwinUpdate) -> JobTwin {
     let section = |patch: &Option<TwinPatch>| patch.as_ref().map(|patch| patch.object().clone().into());
     let properties = section(&update.desired).map(|desired| TwinPropertiesWrite { desired: Some(desired) });
     JobTwin { etag: Some("*".into()), twin: TwinWrite { tags: section(&update.tags), properties } }
+}
+
+/// A configuration with its metrics.
+pub fn configuration(view: &ConfigurationView) -> Value {
+    let mut body = view.configuration.to_json();
+    body["systemMetrics"]["results"] = json!(view.system);
+    body["metrics"]["results"] = json!(view.custom);
+    body
+}
+
+/// What a test of queries found.
+pub fn query_findings(found: QueryFindings) -> QueriesTested {
+    QueriesTested {
+        target_condition_error: found.target_condition,
+        custom_metric_query_errors: found.metrics,
+    }
 }
 
 /// A device's registry entry.

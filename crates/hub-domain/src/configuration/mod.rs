@@ -51,7 +51,8 @@ pub struct ConfigurationError {
 }
 
 impl ConfigurationError {
-    fn new(problem: Problem, text: impl Into<String>) -> Self {
+    /// Something is wrong with this part, in these words.
+    pub fn new(problem: Problem, text: impl Into<String>) -> Self {
         Self { problem, text: text.into() }
     }
 }

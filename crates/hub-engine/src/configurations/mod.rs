@@ -3,6 +3,7 @@
 //! [`settle`] keeps twins as their configurations want them whenever a twin changes; `reconcile::configurations` goes over
 //! the twins when a configuration changes. Which configuration wins is `hub_domain::configuration`'s to say.
 
+mod apply;
 pub mod explain;
 pub mod preview;
 mod set;
@@ -256,6 +257,11 @@ impl Hub {
             target_condition: target_condition.map(|error| error.to_string()),
             metrics: metrics.collect(),
         })
+    }
+
+    /// Whether all twins were brought up to the configurations as they are now.
+    pub fn configurations_settled(&self) -> bool {
+        self.configurations.unswept().is_none()
     }
 
     async fn configuration_view(&self, configuration: Arc<Configuration>) -> Result<ConfigurationView> {

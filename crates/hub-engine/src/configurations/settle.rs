@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hub_domain::configuration::{Configuration, ContentKind, Resolution, resolve};
+use hub_domain::configuration::{Configuration, ContentKind, EDGE_AGENT, Resolution, resolve};
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::identity::Identity;
 use hub_domain::twin::{ConfigurationStatus, Connection, Twin, TwinDocument};
@@ -155,7 +155,13 @@ impl Txn<'_> {
                     self.tell_desired(id, patch.clone(), twin.desired.version);
                     configured_event(self, id, (&current.twin, &twin), &change);
                 }
-                Some(self.put_settled_twin(id, Arc::new(twin)))
+                let twin = self.put_settled_twin(id, Arc::new(twin));
+                if change.desired.is_some()
+                    && id.module.as_ref().is_some_and(|module| module.as_str() == EDGE_AGENT)
+                {
+                    self.put_modules_to_run(id, &twin);
+                }
+                Some(twin)
             }
             Err(error) => {
                 tracing::warn!(%id, %error, "the configurations of a twin do not fit into it");

@@ -262,8 +262,7 @@ async fn modules_and_edge_deployments() {
         twin_of(&test, &module("edge", "$edgeAgent"))["configurations"],
         json!({"base": {"status": "Applied"}})
     );
-    test.register("edge/m1").await;
-    assert_eq!(desired_of(&module("edge", "m1")), json!({"speed": 1}));
+    assert_eq!(desired_of(&module("edge", "m1")), json!({"speed": 1}), "it came with the deployment");
     let layer = json!({"modulesContent": {"m1": {"properties.desired.speed": 2}}});
     create(&test, spec("layer", "tags.site = 'a'", 5, layer)).await;
     at_rest(&test).await;

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod bulk;
+mod configurations;
 mod devices;
 mod digital_twins;
 mod events;
@@ -121,6 +122,26 @@ pub(crate) const ROUTES: &[Route] = &[
         &[("post", "Call a command of a component")],
         digital_twins::component_command_handlers,
     ),
+    route("/configurations", &[("get", "List configurations")], || get(configurations::list)),
+    route(
+        "/configurations/testQueries",
+        &[("post", "Say what is wrong with a condition and metrics")],
+        configurations::test_handlers,
+    ),
+    route(
+        "/configurations/{id}",
+        &[
+            ("get", "Read a configuration"),
+            ("put", "Create or update a configuration"),
+            ("delete", "Delete a configuration"),
+        ],
+        configurations::handlers,
+    ),
+    route(
+        "/devices/{id}/applyConfigurationContent",
+        &[("post", "Write an edge deployment into a device's modules")],
+        configurations::apply_handlers,
+    ),
     route("/jobs/v2/query", &[("get", "List jobs")], || get(jobs::list)),
     route("/jobs/v2/{id}", &[("get", "Read a job"), ("put", "Create a job")], jobs::handlers),
     route("/jobs/v2/{id}/cancel", &[("post", "Cancel a job")], jobs::cancel_handlers),
@@ -171,9 +192,6 @@ pub(crate) const ROUTES: &[Route] = &[
 /// Operations of the service that this hub does not have yet, and what they are called in the answer.
 pub(crate) const NOT_YET: &[(&str, &str)] = &[
     ("/devices/{id}/commands", "The queue of cloud-to-device messages"),
-    ("/devices/{id}/applyConfigurationContent", "applyConfigurationContent"),
-    ("/configurations", "Automatic configurations"),
-    ("/configurations/{*rest}", "Automatic configurations"),
     ("/jobs", "Import and export jobs"),
     ("/jobs/{id}", "Import and export jobs"),
     ("/messages/{*rest}", "Cloud-to-device feedback"),

@@ -48,6 +48,11 @@ const OPERATIONS: &[(&str, &str, Allowed, bool)] = &[
     ("patch", "/digitaltwins/{id}", SERVICE, false),
     ("post", "/digitaltwins/{id}/commands/{command}", SERVICE, true),
     ("post", "/digitaltwins/{id}/components/{component}/commands/{command}", SERVICE, true),
+    ("post", "/devices/{id}/applyConfigurationContent", WRITE, false),
+    ("get", "/configurations", LOOK, false),
+    ("get", "/configurations/{id}", LOOK, false),
+    ("put", "/configurations/{id}", WRITE, false),
+    ("post", "/configurations/testQueries", LOOK, false),
     ("get", "/jobs/v2/query", SERVICE, false),
     ("put", "/jobs/v2/{id}", SERVICE, false),
     ("get", "/jobs/v2/{id}", SERVICE, false),
@@ -62,6 +67,7 @@ const OPERATIONS: &[(&str, &str, Allowed, bool)] = &[
     ("get", "/api/policies", OWNER, false),
     ("get", "/api/policies/{name}", OWNER, false),
     // What others need goes last.
+    ("delete", "/configurations/{id}", WRITE, false),
     ("delete", "/api/artifacts/{digest}", WRITE, false),
     ("delete", "/devices/{id}/modules/{mid}", WRITE, false),
     ("delete", "/devices/{id}", WRITE, false),
@@ -72,11 +78,15 @@ const OPERATIONS: &[(&str, &str, Allowed, bool)] = &[
 const OPEN: &[(&str, &str)] =
     &[("get", "/api/health"), ("get", "/api/openapi.json"), ("get", "/api/artifacts/{digest}/content")];
 
-/// A hub with device `d`, its module `m`, and an artifact, whose digest is returned.
+/// A hub with edge device `d`, its module `m`, a configuration `d`, and an artifact, whose digest is returned.
 async fn populated() -> (Server, String) {
     let server = Server::start().await;
     server.test.register("d").await;
     server.test.register("d/m").await;
+    let edge = json!({ "capabilities": { "iotEdge": true } });
+    server.send_if("put", "/devices/d", "*", &edge).await.ok();
+    let content = json!({ "deviceContent": { "properties.desired.a": 1 } });
+    server.send("put", "/configurations/d", &json!({ "content": content })).await.ok();
     let artifact = server.send_raw("post", "/api/artifacts?name=image", "content").await.ok();
     (server, artifact["sha256"].as_str().expect("a digest").to_string())
 }
@@ -84,6 +94,13 @@ async fn populated() -> (Server, String) {
 fn body(method: &str, path: &str) -> Option<Value> {
     Some(match (method, path) {
         ("post", "/devices") => json!([{ "id": "d", "importMode": "delete" }]),
+        ("put", "/configurations/{id}") => json!({
+            "content": { "deviceContent": { "properties.desired.a": 1 } }, "priority": 2, "targetCondition": "*",
+        }),
+        ("post", "/configurations/testQueries") => json!({ "targetCondition": "*" }),
+        ("post", "/devices/{id}/applyConfigurationContent") => {
+            json!({ "modulesContent": { "m": { "properties.desired.a": 1 } } })
+        }
         ("post", "/devices/query") => json!({ "query": "SELECT * FROM devices" }),
         ("post", "/devices/keys/regenerate") => json!({ "policyKey": "both", "devices": [{ "id": "d" }] }),
         ("put", "/jobs/v2/{id}") => json!({
@@ -288,8 +305,6 @@ async fn a_token_ends_with_its_time_and_with_its_key() {
 async fn what_is_not_there_yet_or_at_all_says_so() {
     let server = Server::start().await;
     for path in [
-        "/configurations",
-        "/configurations/c",
         "/jobs/j",
         "/messages/serviceBound/feedback",
         "/devices/d/commands",

@@ -4,6 +4,7 @@
 mod access;
 mod artifacts_events;
 mod bad_input;
+mod configurations;
 mod explain;
 mod queries;
 mod registry;

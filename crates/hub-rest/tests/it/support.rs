@@ -130,9 +130,21 @@ impl Server {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// All that back ends can change: devices, modules, twins, artifacts and policies; read by somebody else.
+    /// Waits until all twins were brought up to the configurations as they are now.
+    pub async fn settled(&self) {
+        let settled = async {
+            while !self.test.hub.configurations_settled() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(WAIT, settled).await.expect("an end of the work on configurations");
+    }
+
+    /// All that back ends can change: devices, modules, twins, configurations, artifacts and policies; read by somebody
+    /// else, when nothing is left to be done.
     /// The number of commits is among it, so that a write which changes nothing shows too.
     pub async fn snapshot(&self) -> Vec<Value> {
+        self.settled().await;
         let (other, owner) = (&self.other, &self.owner);
         let policies = self.test.hub.policy_list(&self.test.owner()).expect("policies");
         let read = |path: &str| {
@@ -148,6 +160,7 @@ impl Server {
             read("/devices").await,
             query("devices").await,
             query("devices.modules").await,
+            read("/configurations").await,
             read("/api/artifacts").await,
             read("/api/status").await["commits"].clone(),
             policies.iter().map(|policy| policy.primary.to_base64()).collect(),
