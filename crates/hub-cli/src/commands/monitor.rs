@@ -1,11 +1,10 @@
 //! `fleetyard monitor`: events as they happen, taken up again where the connection broke.
 
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 
 use crate::Context;
-use crate::error::{Error, Result};
-use crate::events::{Events, Filter, Received};
+use crate::error::Result;
+use crate::events::{Events, Filter, Received, change_text};
 use crate::output::line;
 
 /// Streams of events.
@@ -58,18 +57,15 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<()> {
 fn print(context: &Context, received: &Received) -> Result<()> {
     let event = &received.event;
     if context.output.json {
-        let mut value = serde_json::to_value(event).map_err(|error| Error::failed(error.to_string()))?;
-        value["position"] = received.position.as_str().into();
-        return line(&value.to_string());
+        return line(&received.to_json()?.to_string());
     }
     let module = event.module_id.as_ref().map(|module| format!("/{module}")).unwrap_or_default();
     let what = event.operation.as_deref().unwrap_or(&event.source);
     let properties = event.properties.as_ref().filter(|properties| !properties.is_empty());
     let properties = properties.map(|all| format!("  {}", serde_json::json!(all))).unwrap_or_default();
-    let body = match (&event.body, &event.body_base64) {
-        (Some(Value::Null) | None, None) => String::new(),
-        (Some(body), _) => format!("  {body}"),
-        (None, Some(bytes)) => format!("  base64 {bytes}"),
+    let body = match &event.body_base64 {
+        None => change_text(event),
+        Some(bytes) => format!("  base64 {bytes}"),
     };
     line(&format!("{}  {}{module}  {what}{body}{properties}", event.time, event.device_id))
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::read_json;
 use crate::Context;
 use crate::error::{Error, Result};
-use crate::events::{Events, Filter};
+use crate::events::{Events, Filter, change_text};
 use crate::output::line;
 
 /// Whose twin.
@@ -99,10 +99,13 @@ pub enum Action {
         #[arg(long, value_name = "ETAG")]
         if_match: Option<String>,
     },
-    /// Show a twin and then each change as it happens.
+    /// Show a twin and then each change as it happens: by whom, and the values before and after.
     Watch {
         #[command(flatten)]
         whose: Whose,
+        /// Also the changes after this position, as --json shows it; 0.0 is before the oldest kept.
+        #[arg(long, value_name = "POSITION")]
+        after: Option<String>,
     },
 }
 
@@ -116,7 +119,7 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
         Action::Replace { whose, what, if_match } => {
             write(context, Method::PUT, &whose, &what, if_match).await
         }
-        Action::Watch { whose } => watch(context, &whose).await,
+        Action::Watch { whose, after } => watch(context, &whose, after).await,
     }
 }
 
@@ -131,9 +134,9 @@ async fn write(
     print(context, &twin)
 }
 
-async fn watch(context: &Context, whose: &Whose) -> Result<()> {
+async fn watch(context: &Context, whose: &Whose, after: Option<String>) -> Result<()> {
     // The stream first: a change between the two is then seen twice rather than never.
-    let filter = Filter { sources: vec!["twin".into()], device: Some(whose.id.clone()), ..Filter::default() };
+    let filter = Filter { sources: vec!["twin".into()], device: Some(whose.id.clone()), after };
     let mut events = Events::open(&context.client, filter).await?;
     let twin = context.client.get(&whose.path()).await?;
     if context.output.json {
@@ -142,15 +145,16 @@ async fn watch(context: &Context, whose: &Whose) -> Result<()> {
         print(context, &twin)?
     }
     loop {
-        let event = events.next().await?.event;
+        let received = events.next().await?;
+        let event = &received.event;
         if event.module_id != whose.module {
             continue;
         }
-        let change = event.body.unwrap_or_default();
         if context.output.json {
-            line(&change.to_string())?;
+            line(&received.to_json()?.to_string())?;
         } else {
-            line(&format!("{}  {}  {change}", event.time, event.operation.unwrap_or_default()))?;
+            let operation = event.operation.as_deref().unwrap_or_default();
+            line(&format!("{}  {operation}{}", event.time, change_text(event)))?;
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hub_domain::id::TwinId;
+use hub_domain::limits::EVENT_CHANGES_MAX;
 use hub_domain::message::Message;
+use hub_domain::twin::TwinPatch;
 use hub_engine::access::Credential;
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -288,6 +290,35 @@ async fn events_come_in_order_and_go_on_after_the_last_that_was_seen() {
         ("lifecycle", "before", "createDeviceIdentity")
     );
     assert_eq!(whole.take(5).await, all);
+}
+
+#[tokio::test]
+async fn twin_events_tell_by_whom_and_what_was_before_and_is_after() {
+    let server = Server::start().await;
+    let (id, token) = server.test.register("a").await;
+    let mut events = Events::open(&server, "?after=0.0", None).await;
+    let created = events.next().await.expect("an event");
+    let owner = json!({ "kind": "policy", "name": "iothubowner" });
+    assert_eq!((&created.data["actor"], created.data.get("changes")), (&owner, None));
+    for tags in
+        [json!({ "site": { "floor": 1 } }), json!({ "site": { "floor": 2 } }), json!({ "site": null })]
+    {
+        server.send("patch", "/twins/a", &json!({ "tags": tags })).await.ok();
+    }
+    for (before, after) in [(json!(null), json!(1)), (json!(1), json!(2)), (json!(2), json!(null))] {
+        let event = events.next().await.expect("an event");
+        let changes = json!([{ "path": "tags.site.floor", "before": before, "after": after }]);
+        assert_eq!((&event.data["actor"], &event.data["changes"]), (&owner, &changes));
+        assert_eq!(event.data.get("moreChanges"), None);
+    }
+    let who = server.test.hub.authenticate_device(&id, Credential::Token(&token)).expect("its own token");
+    let many: serde_json::Map<_, _> = (0..=EVENT_CHANGES_MAX).map(|n| (format!("k{n}"), json!(n))).collect();
+    let patch = TwinPatch::new(many).expect("a patch");
+    server.test.hub.twin_patch_reported(&who, &id, &patch, None).await.expect("reported");
+    let event = events.next().await.expect("an event");
+    assert_eq!(event.data["actor"], json!({ "kind": "device", "name": "a" }));
+    assert_eq!(event.data["changes"].as_array().map(Vec::len), Some(EVENT_CHANGES_MAX));
+    assert_eq!(event.data["moreChanges"], json!(true));
 }
 
 #[tokio::test]
