@@ -110,6 +110,58 @@ async fn twins_queries_and_methods() {
 }
 
 #[tokio::test]
+async fn a_twin_explains_itself() {
+    let folder = folder();
+    let hub = Hub::start(folder.path()).await;
+    hub.expect(0, &["device", "create", "a"]).await;
+    hub.expect(0, &["module", "create", "a", "m"]).await;
+    let none = hub.expect(0, &["device", "explain", "a", "--module", "m"]).await.out;
+    let plain = "device a, module m: as its configurations want it\ndesired properties, version 1\n  none\n\
+                 configurations\n  none\n";
+    assert_eq!(none, plain);
+    hub.expect(0, &["twin", "patch", "a", "--tags", r#"{"site":"x"}"#, "--desired", r#"{"own":1}"#]).await;
+    for (id, target, priority, content) in [
+        ("strong", "tags.site = 'x'", "9", r#"{"deviceContent":{"properties.desired.rate":5}}"#),
+        ("weak", "*", "1", r#"{"deviceContent":{"properties.desired.rate":7}}"#),
+        (
+            "away",
+            "tags.site = 'y' OR tags.floor > 2",
+            "1",
+            r#"{"deviceContent":{"properties.desired.rate":9}}"#,
+        ),
+    ] {
+        let create =
+            ["configuration", "create", id, "--target", target, "--priority", priority, "--content", content];
+        hub.expect(0, &create).await;
+    }
+    let mut said = Value::Null;
+    for _ in 0..500 {
+        said = hub.json(&["device", "explain", "a"]).await;
+        if said["settled"] == true {
+            break;
+        }
+    }
+    assert_eq!(said["properties"][1]["setBy"], json!({"kind": "configuration", "name": "strong"}));
+    let told = hub.expect(0, &["device", "explain", "a"]).await.out;
+    for part in [
+        "device a: as its configurations want it\n",
+        "\n  own: 1  (by a person or job, at ",
+        "\n  rate: 5  (by configuration strong, at ",
+        "\n    over weak, which wants 7: configuration 'strong' sets rate; it has priority 9 and this one 1\n",
+        "\n  ✓ strong, priority 9, Applied: 1 of 1 settings in force\n",
+        "\n    ✓ tags.site = 'x'  (tags.site is \"x\")\n",
+        "\n  ✓ weak, priority 1, Targeted: 0 of 1 settings in force\n    ✓ *\n",
+        "\n    ? tags.site = 'y' OR tags.floor > 2\n      ✗ tags.site = 'y'  (tags.site is \"x\")\n",
+        "\n      ? tags.floor > 2  (tags.floor is not there)\n",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    hub.expect(3, &["device", "explain", "b"]).await;
+    hub.expect(3, &["device", "explain", "a", "--module", "n"]).await;
+    hub.expect(1, &["device", "explain", "not valid"]).await;
+}
+
+#[tokio::test]
 async fn jobs_from_creation_to_their_end() {
     let folder = folder();
     let hub = Hub::start(folder.path()).await;
