@@ -95,6 +95,21 @@ async fn twins_queries_and_methods() {
     hub.expect(2, &["twin", "patch", "a", r#"{"site":"x"}"#]).await;
     hub.expect(3, &["twin", "show", "c"]).await;
 
+    let watched = ["monitor", "--source", "twin", "--after", "0.0", "--count", "2"];
+    let told = hub.expect(0, &watched).await.out;
+    let by = "  a  updateTwin  by policy iothubowner\n";
+    assert!(told.contains(by) && told.contains("\n    properties.desired.rate  - -> 5\n"), "{told}");
+    assert!(told.contains("\n    tags.site  \"x\" -> \"y\"\n"), "{told}");
+    let told = hub.expect(0, &[&watched[..], &["--json"]].concat()).await.out;
+    let last: Value = serde_json::from_str(told.lines().last().expect("two lines")).expect("JSON");
+    assert_eq!(last["actor"], json!({"kind": "policy", "name": "iothubowner"}));
+    let changes = json!([
+        {"path": "tags.old", "before": 1, "after": null},
+        {"path": "tags.site", "before": "x", "after": "y"},
+    ]);
+    assert_eq!(last["changes"], changes);
+    assert!(last["position"].is_string(), "{told}");
+
     let rows = hub
         .expect(0, &["query", "SELECT deviceId, tags.site FROM devices WHERE tags.site = 'y'", "--json"])
         .await;
