@@ -6,14 +6,14 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::identity::{Authentication, Capabilities};
-use crate::twin::TwinPropertiesWrite;
+use crate::twin::TwinProperties;
 
 /// One item of a bulk request.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImportItem {
-    /// The device.
-    #[serde(default)]
+    /// The device. The registry's own lists call it `deviceId`.
+    #[serde(default, alias = "deviceId")]
     pub id: String,
     /// The module, if it is one.
     pub module_id: Option<String>,
@@ -35,8 +35,8 @@ pub struct ImportItem {
     /// Of the twin.
     #[schema(value_type = Option<Object>)]
     pub tags: Option<Value>,
-    /// Of the twin; only `desired` is looked at.
-    pub properties: Option<TwinPropertiesWrite>,
+    /// Of the twin. A stream of lines may also bring `reported`, `$version` and `$metadata` for twins that it creates.
+    pub properties: Option<ImportProperties>,
     /// Devices only.
     pub capabilities: Option<Capabilities>,
     /// Devices only.
@@ -45,6 +45,94 @@ pub struct ImportItem {
     pub parent_scopes: Option<Vec<String>>,
     /// Modules only.
     pub managed_by: Option<String>,
+}
+
+/// Sections of an imported twin.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+pub struct ImportProperties {
+    /// What the device shall be.
+    #[schema(value_type = Option<Object>)]
+    pub desired: Option<Value>,
+    /// What the device said that it is.
+    #[schema(value_type = Option<Object>)]
+    pub reported: Option<Value>,
+}
+
+/// One line of an export (S 3), which imports as it is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportItem {
+    /// The device.
+    pub id: String,
+    /// The module, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module_id: Option<String>,
+    /// The identity's.
+    #[serde(rename = "eTag")]
+    pub etag: String,
+    /// Devices only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Why, if somebody said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_reason: Option<String>,
+    /// Keys are null for those who did not ask for them.
+    pub authentication: Authentication,
+    /// The twin's.
+    #[serde(rename = "twinETag")]
+    pub twin_etag: String,
+    /// Missing if empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub tags: Option<Value>,
+    /// Desired and reported properties.
+    pub properties: TwinProperties,
+    /// Devices only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
+    /// Devices only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_scope: Option<String>,
+    /// Devices only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parent_scopes: Vec<String>,
+    /// Modules only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
+}
+
+/// How a stream of lines was imported.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportResult {
+    /// All lines.
+    pub lines: u64,
+    /// Those that were carried out.
+    pub done: u64,
+    /// Those that were not.
+    pub failed: u64,
+    /// Blank ones and those that do not begin with `{`.
+    pub skipped: u64,
+    /// The first of those that failed, in the order of the lines.
+    pub errors: Vec<ImportError>,
+}
+
+/// A line that was not carried out.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportError {
+    /// Its number; the first is 1.
+    pub line: u64,
+    /// The device, if the line could be read so far.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub device_id: String,
+    /// The module, if it is one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub module_id: String,
+    /// The name of the error, such as `DeviceAlreadyExists`.
+    pub error_code: String,
+    /// What was wrong.
+    pub error_status: String,
 }
 
 /// How a bulk request ended.

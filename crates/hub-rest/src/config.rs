@@ -27,6 +27,14 @@ pub const JSON_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const BODY_DROPPED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest pause within the upload of an artifact.
 pub const UPLOAD_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Longest line of an import, unpacked.
+pub const IMPORT_LINE_BYTES_MAX: usize = 256 * 1024;
+/// Lines of one import.
+pub const IMPORT_LINES_MAX: u64 = 20_000_000;
+/// One import, unpacked.
+pub const IMPORT_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// Lines that an import's answer names as not carried out; all are counted.
+pub const IMPORT_ERRORS_SHOWN_MAX: usize = 1000;
 /// How often a quiet event stream shows that it is there.
 pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events that are read at once for one subscriber.
@@ -39,3 +47,7 @@ pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Connections to the monitoring port at once.
 pub const MONITORING_CONNECTIONS_MAX: usize = 64;
+/// Twins that a dry run of configurations shows if the caller names no number.
+pub const PREVIEW_TWINS_DEFAULT: usize = 100;
+/// Twins that a dry run of configurations shows at most.
+pub const PREVIEW_TWINS_MAX: usize = 1000;

@@ -15,13 +15,15 @@ use hub_domain::identity::{AuthenticationSpec, IdentitySpec, Status};
 use hub_domain::job::JobAction;
 use hub_domain::method::MethodCall;
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{TwinPatch, TwinUpdate};
+use hub_domain::twin::{SectionRecord, TwinPatch, TwinRecord, TwinUpdate};
 use hub_domain::version::Precondition;
 use hub_engine::bulk::{self, BulkAction};
+use hub_engine::configurations::preview::PreviewRequest;
 use hub_engine::jobs::NewJob;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::config::{PREVIEW_TWINS_DEFAULT, PREVIEW_TWINS_MAX};
 use crate::status::ApiError;
 
 impl From<IdError> for ApiError {
@@ -224,6 +226,26 @@ pub fn configuration_content(body: &Value) -> Result<Content, ApiError> {
     Ok(Content::parse(body).map_err(hub_engine::Error::from)?)
 }
 
+/// What a dry run of configurations is asked about.
+pub fn preview(body: hub_api::preview::PreviewRequest) -> Result<PreviewRequest, ApiError> {
+    let put = body.configurations.iter().map(|configuration| {
+        let id = configuration["id"].as_str();
+        let id = id.ok_or_else(|| ApiError::bad(400_005, "ArgumentNull", "a configuration has no id"))?;
+        let spec = ConfigurationSpec::parse(ConfigurationId::parse(id)?, configuration);
+        spec.map_err(|error| ApiError::from(hub_engine::Error::from(error)))
+    });
+    let remove = body.remove.iter().map(|id| Ok(ConfigurationId::parse(id)?));
+    let shown_max = body.top.unwrap_or(PREVIEW_TWINS_DEFAULT);
+    if shown_max > PREVIEW_TWINS_MAX {
+        return Err(ApiError::invalid(format!("top is {shown_max}, it may be at most {PREVIEW_TWINS_MAX}")));
+    }
+    Ok(PreviewRequest {
+        put: put.collect::<Result<_, ApiError>>()?,
+        remove: remove.collect::<Result<_, ApiError>>()?,
+        shown_max,
+    })
+}
+
 /// One item of a bulk request (S 2.5, 3).
 pub fn bulk_item(item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
     let id = twin_id(&item.id, item.module_id.as_deref().filter(|module| !module.is_empty()))?;
@@ -264,7 +286,61 @@ pub fn bulk_item(item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
         }
         "delete" | "deleteifmatchetag" => BulkAction::Delete { precondition },
         "updatetwin" | "updatetwinifmatchetag" => BulkAction::UpdateTwin { twin, precondition: twin_demand },
-        _ => return Err(ApiError::invalid(format!("importMode '{given}' is not known"))),
+        _ => return Err(unknown_mode(given)),
     };
-    Ok(bulk::BulkItem { id, action })
+    Ok(bulk::BulkItem { id, action, record: None })
+}
+
+/// The modes of S 3, in lower case.
+const IMPORT_MODES: [&str; 9] = [
+    "create",
+    "update",
+    "updateifmatchetag",
+    "createorupdate",
+    "createorupdateifmatchetag",
+    "delete",
+    "deleteifmatchetag",
+    "updatetwin",
+    "updatetwinifmatchetag",
+];
+
+fn unknown_mode(given: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "importMode '{given}' is not known; expected create, update, createOrUpdate, delete or updateTwin, or one of the last four or update with IfMatchETag"
+    ))
+}
+
+/// Checks the name of an import mode.
+pub fn import_mode(given: &str) -> Result<(), ApiError> {
+    let known = IMPORT_MODES.contains(&given.to_ascii_lowercase().as_str());
+    if known { Ok(()) } else { Err(unknown_mode(given)) }
+}
+
+/// A line of an import.
+pub fn line(text: &[u8]) -> Result<ImportItem, ApiError> {
+    let wrong = |problem: String| ApiError::bad(400_006, "IotHubFormatError", problem);
+    let text = std::str::from_utf8(text).map_err(|error| wrong(format!("the line is not UTF-8: {error}")))?;
+    serde_json::from_str(text).map_err(|error| {
+        let text = error.to_string();
+        let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+        wrong(format!("the line is not as expected at column {}: {what}", error.column()))
+    })
+}
+
+/// The item of a line, with what the line records of the twin.
+pub fn import_item(mut item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
+    let mut record = TwinRecord::default();
+    if let Some(properties) = &mut item.properties {
+        if let Some(Value::Object(desired)) = &mut properties.desired {
+            record.desired = SectionRecord::take(desired);
+        }
+        if let Some(mut reported) = properties.reported.take().filter(|value| !value.is_null()) {
+            if let Value::Object(reported) = &mut reported {
+                record.reported = SectionRecord::take(reported);
+            }
+            record.reported_values = Some(patch("properties.reported", reported)?);
+        }
+    }
+    let record = Some(Box::new(record)).filter(|record| **record != TwinRecord::default());
+    Ok(bulk::BulkItem { record, ..bulk_item(item)? })
 }

@@ -4,9 +4,11 @@
 //! [`from_wire`] to domain values → one command of the hub → [`to_wire`], or [`status`] for errors.
 
 mod auth;
+mod coding;
 pub mod config;
 mod extract;
 mod from_wire;
+mod lines;
 mod listener;
 mod monitoring;
 mod openapi;

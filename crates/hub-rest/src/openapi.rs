@@ -24,6 +24,8 @@ fn schemas() -> Map<String, Value> {
     schema::<hub_api::identity::RegistryStatistics>(into);
     schema::<hub_api::identity::ServiceStatistics>(into);
     schema::<hub_api::bulk::ImportItem>(into);
+    schema::<hub_api::bulk::ImportResult>(into);
+    schema::<hub_api::bulk::ExportItem>(into);
     schema::<hub_api::bulk::BulkResult>(into);
     schema::<hub_api::bulk::KeysRegenerate>(into);
     schema::<hub_api::bulk::KeysRegenerated>(into);
@@ -35,6 +37,8 @@ fn schemas() -> Map<String, Value> {
     schema::<hub_api::query::QueryRequest>(into);
     schema::<hub_api::job::JobRequest>(into);
     schema::<hub_api::job::JobResponse>(into);
+    schema::<hub_api::preview::PreviewRequest>(into);
+    schema::<hub_api::preview::Preview>(into);
     schema::<hub_api::configuration::Configuration>(into);
     schema::<hub_api::configuration::ConfigurationWrite>(into);
     schema::<hub_api::configuration::QueriesTest>(into);
@@ -81,11 +85,14 @@ fn bodies(method: &str, path: &str) -> (&'static str, &'static str) {
         ("get", "/jobs/v2/query") => ("", "JobResponse[]"),
         ("get", "/jobs/v2/{id}") | ("post", "/jobs/v2/{id}/cancel") => ("", "JobResponse"),
         ("put", "/jobs/v2/{id}") => ("JobRequest", "JobResponse"),
+        ("post", "/api/configurations/preview") => ("PreviewRequest", "Preview"),
         ("get", "/api/devices/{id}/explain" | "/api/devices/{id}/modules/{mid}/explain") => {
             ("", "TwinExplanation")
         }
         ("get", "/api/status") => ("", "Status"),
         ("get", "/api/health") => ("", "Health"),
+        ("post", "/api/import") => ("ImportItem", "ImportResult"),
+        ("get", "/api/export") => ("", "ExportItem"),
         ("get", "/api/artifacts") => ("", "Artifact[]"),
         ("post", "/api/artifacts") => ("", "Artifact"),
         ("post", "/api/artifacts/{digest}/grants") => ("GrantRequest", "Grant"),

@@ -5,22 +5,28 @@ pub mod explain;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_api::configuration::QueriesTested;
+use hub_api::bulk::ExportItem;
 use hub_api::event::Event as EventBody;
 use hub_api::identity::{Authentication, Capabilities, Device, Module, SymmetricKey, X509Thumbprint};
 use hub_api::job::{JobResponse, JobStatistics, JobTwin};
 use hub_api::method::MethodRequest;
-use hub_api::twin::{TwinPropertiesWrite, TwinWrite};
+use hub_api::preview as api;
+use hub_api::twin::{TwinProperties, TwinPropertiesWrite, TwinWrite};
 use hub_domain::actor::Actor;
+use hub_domain::configuration::{Loss, Overridden};
 use hub_domain::event::{Event, EventKind};
+use hub_domain::id::ConfigurationId;
 use hub_domain::identity::{Authentication as Proof, SymmetricKeys};
 use hub_domain::job::{JobAction, JobCounts};
 use hub_domain::message::Message;
 use hub_domain::method::MethodCall;
 use hub_domain::twin::{PathChange, TwinPatch, TwinUpdate};
+use hub_engine::configurations::preview::{PathPreview, Preview, PreviewFares, TwinPreview};
 use hub_engine::configurations::{ConfigurationView, QueryFindings};
 use hub_engine::jobs::Job;
 use hub_engine::registry::IdentityView;
 use hub_engine::status::HubStatus;
+use hub_engine::twins::TwinView;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -103,6 +109,54 @@ fn job_twin(update: &TwinUpdate) -> JobTwin {
     JobTwin { etag: Some("*".into()), twin: TwinWrite { tags: section(&update.tags), properties } }
 }
 
+/// What configurations would change.
+pub fn preview(preview: &Preview) -> api::Preview {
+    let text = |ids: &[ConfigurationId]| ids.iter().map(ToString::to_string).collect();
+    let fares = |(id, fares): (&ConfigurationId, &PreviewFares)| {
+        let PreviewFares { enter, leave, targeted, conflicts } = *fares;
+        (id.to_string(), api::PreviewFares { enter, leave, targeted, conflicts })
+    };
+    let twin = |twin: &TwinPreview| api::TwinPreview {
+        device_id: twin.id.device.to_string(),
+        module_id: twin.id.module.as_ref().map(ToString::to_string),
+        enters: text(&twin.enters),
+        leaves: text(&twin.leaves),
+        changes: twin.changes.iter().map(path_preview).collect(),
+        conflicts: twin.conflicts.iter().map(conflict).collect(),
+        error: twin.error.clone(),
+    };
+    api::Preview {
+        looked_at: preview.looked_at,
+        touched: preview.touched,
+        changed: preview.changed,
+        misfit: preview.misfit,
+        configurations: preview.configurations.iter().map(fares).collect(),
+        twins: preview.twins.iter().map(twin).collect(),
+    }
+}
+
+fn path_preview(change: &PathPreview) -> api::PathPreview {
+    api::PathPreview {
+        path: format!("properties.desired.{}", change.path),
+        from: change.from.clone(),
+        to: change.to.clone(),
+        by: change.by.as_ref().map(ToString::to_string),
+    }
+}
+
+fn conflict(lost: &Overridden) -> api::Conflict {
+    let winner = match &lost.loss {
+        Loss::Outranked { by, .. } | Loss::Replaced { by } => Some(by.to_string()),
+        Loss::NoDeploymentBelow => None,
+    };
+    api::Conflict {
+        path: format!("properties.desired.{}", lost.path),
+        value: lost.value.as_ref().clone(),
+        configuration: lost.configuration.to_string(),
+        winner,
+    }
+}
+
 /// A configuration with its metrics.
 pub fn configuration(view: &ConfigurationView) -> Value {
     let mut body = view.configuration.to_json();
@@ -137,6 +191,34 @@ pub fn device(view: &IdentityView) -> Device {
         capabilities: Capabilities { iot_edge: identity.edge },
         device_scope: identity.device_scope.clone(),
         parent_scopes: identity.parent_scopes.clone(),
+    }
+}
+
+/// A line of an export (S 3).
+pub fn export_item(view: &TwinView, with_keys: bool) -> ExportItem {
+    let (identity, twin) = (&view.identity, &view.twin);
+    let is_device = !identity.id.is_module();
+    let mut authentication = authentication(&identity.authentication);
+    if !with_keys {
+        authentication.symmetric_key = Some(SymmetricKey::default());
+    }
+    ExportItem {
+        id: identity.id.device.to_string(),
+        module_id: identity.id.module.as_ref().map(ToString::to_string),
+        etag: identity.etag().to_string(),
+        status: is_device.then(|| identity.status.as_str().into()),
+        status_reason: identity.status_reason.clone(),
+        authentication,
+        twin_etag: twin.etag().to_string(),
+        tags: (!twin.tags.is_empty()).then(|| twin.tags.clone().into()),
+        properties: TwinProperties {
+            desired: twin.desired.to_service_json().into(),
+            reported: twin.reported.to_service_json().into(),
+        },
+        capabilities: is_device.then_some(Capabilities { iot_edge: identity.edge }),
+        device_scope: identity.device_scope.clone(),
+        parent_scopes: identity.parent_scopes.clone(),
+        managed_by: identity.managed_by.clone(),
     }
 }
 

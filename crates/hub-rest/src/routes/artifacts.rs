@@ -69,7 +69,7 @@ async fn add(
 }
 
 /// An upload that falls silent is cut.
-fn upload(body: BodyDataStream) -> impl Stream<Item = io::Result<bytes::Bytes>> + Send {
+pub(super) fn upload(body: BodyDataStream) -> impl Stream<Item = io::Result<bytes::Bytes>> + Send {
     futures_util::stream::unfold(body, |mut body| async move {
         let chunk = match tokio::time::timeout(UPLOAD_SILENCE_MAX, body.next()).await {
             Ok(None) => return None,

@@ -18,7 +18,7 @@ use crate::auth::Caller;
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
 
-fn name(item: &ImportItem) -> (String, String) {
+pub(super) fn name(item: &ImportItem) -> (String, String) {
     (item.id.clone(), item.module_id.clone().unwrap_or_default())
 }
 

@@ -11,7 +11,9 @@ mod jobs;
 mod methods;
 mod modules;
 mod ours;
+mod preview;
 mod queries;
+mod streams;
 mod twins;
 
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get};
+use axum::routing::{MethodRouter, any, get, post};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use hub_engine::Hub;
@@ -158,6 +160,11 @@ pub(crate) const ROUTES: &[Route] = &[
         open: true,
         handler: || get(openapi::document),
     },
+    route(
+        "/api/configurations/preview",
+        &[("post", "Say what writing or removing configurations would change")],
+        || post(preview::preview),
+    ),
     route("/api/devices/{id}/explain", &[("get", "Say why a twin is as it is")], || get(explain::device)),
     route(
         "/api/devices/{id}/modules/{mid}/explain",
@@ -166,6 +173,14 @@ pub(crate) const ROUTES: &[Route] = &[
     ),
     route("/api/events", &[("get", "Events as server-sent events, from a position on")], || {
         get(events::stream)
+    }),
+    route(
+        "/api/import",
+        &[("post", "Create, update or delete identities by a stream of lines")],
+        streams::import_handlers,
+    ),
+    route("/api/export", &[("get", "All identities with their twins, a line each")], || {
+        get(streams::export)
     }),
     route(
         "/api/artifacts",

@@ -4,8 +4,9 @@
 mod access;
 mod artifacts_events;
 mod bad_input;
-mod configurations;
+mod bulk_streams;
 mod explain;
+mod configurations;
 mod queries;
 mod registry;
 mod support;
