@@ -1,8 +1,9 @@
 //! Bodies of the REST API as they are on the wire, for the server and for clients; the OpenAPI document is made from them.
 //!
-//! By resource: [`identity`], [`bulk`], [`twin`], [`method`], [`job`], [`configuration`], [`query`] and [`error`] are Azure IoT Hub's shapes;
-//! [`artifact`], [`event`], [`explain`], [`policy`] and [`status`] are our own under `/api/`. Unknown fields of requests are ignored,
-//! because the SDKs send back what they got. Shapes only: it checks no rule and knows none of our other crates.
+//! By resource: [`identity`], [`bulk`], [`twin`], [`method`], [`job`], [`configuration`], [`query`] and [`error`] are Azure
+//! IoT Hub's shapes; [`artifact`], [`event`], [`explain`], [`preview`], [`policy`] and [`status`] are our own under `/api/`.
+//! Unknown fields of requests are ignored, because the SDKs send back what they got. Shapes only: it checks no rule and
+//! knows none of our other crates.
 
 pub mod artifact;
 pub mod bulk;
@@ -14,6 +15,7 @@ pub mod identity;
 pub mod job;
 pub mod method;
 pub mod policy;
+pub mod preview;
 pub mod query;
 pub mod status;
 pub mod twin;

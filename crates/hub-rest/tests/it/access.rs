@@ -309,11 +309,7 @@ async fn a_token_ends_with_its_time_and_with_its_key() {
 #[tokio::test]
 async fn what_is_not_there_yet_or_at_all_says_so() {
     let server = Server::start().await;
-    for path in [
-        "/jobs/j",
-        "/messages/serviceBound/feedback",
-        "/devices/d/commands",
-    ] {
+    for path in ["/jobs/j", "/messages/serviceBound/feedback", "/devices/d/commands"] {
         Reply::of(server.anonymous("get", path)).await.error(401, "IotHubUnauthorized");
         server.get(path).await.error(404, "FeatureNotSupported");
     }
