@@ -35,7 +35,7 @@ impl Expected {
             (Fault::WrongSize, "failed", "verifying"),
             (Fault::ApplyFails, "failed", "applying"),
             (Fault::BootFails, "reverted", "rebooting"),
-            (Fault::ConfirmFails, "failed", "confirming"),
+            (Fault::ConfirmFails, "reverted", "confirming"),
         ];
         Expected(if faults { all.into() } else { Vec::new() })
     }

@@ -101,6 +101,16 @@ pub enum Pending {
         /// The boot before it.
         boot_id_before: String,
     },
+    /// The reboot that leaves a new version which could not be kept.
+    #[serde(rename_all = "camelCase")]
+    Rollback {
+        /// The version that must run afterwards.
+        version_before: String,
+        /// Why the new version was not kept: a code.
+        code: String,
+        /// Likewise, in words.
+        message: String,
+    },
 }
 
 /// What a device maker implements. Every method may fail, and says why in words that reach the operator.
@@ -132,7 +142,7 @@ pub trait Machine: Send + Sync + 'static {
     fn factory_reset(&self) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Writes the image into the inactive slot and makes that slot the one to boot next, on trial.
     fn apply(&self, image: PathBuf, version: &str) -> impl Future<Output = Result<(), Failure>> + Send;
-    /// Keeps the slot that runs now; without it the next boot falls back. May be called for a slot that is kept already.
+    /// Keeps the slot that runs now; without it the next boot falls back, and the agent asks for that boot at once. May be called for a slot that is kept already.
     fn confirm(&self) -> impl Future<Output = Result<(), Failure>> + Send;
     /// What `reported.status` shall say: battery, uptime, whatever the device measures.
     fn status(&self) -> Map<String, Value>;
@@ -164,7 +174,9 @@ impl<M: Machine> Agent<M> {
     pub async fn run(&self, inbox: Inbox) -> Result<End, Error> {
         self.client.connected().await?;
         let twin = self.client.twin().await?;
-        self.announce(&twin.reported).await?;
+        if self.announce(&twin.reported).await? {
+            return Ok(End::Reboot);
+        }
         self.serve(inbox, twin).await
     }
 }

@@ -32,8 +32,9 @@ impl<M: Machine> Agent<M> {
         self.report(json!({ pattern: { "state": state, "error": error, "updatedAt": now() } })).await
     }
 
-    /// What a device says of itself whenever it comes up, and how what was under way has ended.
-    pub(super) async fn announce(&self, reported: &Map<String, Value>) -> Result<(), Error> {
+    /// What a device says of itself whenever it comes up, and how what was under way has ended. Says whether it must
+    /// restart again, to leave a version that cannot be kept.
+    pub(super) async fn announce(&self, reported: &Map<String, Value>) -> Result<bool, Error> {
         let machine = &self.machine;
         let mut patch = interrupted(reported);
         match machine.pending() {
@@ -46,17 +47,24 @@ impl<M: Machine> Agent<M> {
                 let update = self.conclude(&version, &version_before, &boot_id_before).await?;
                 patch["firmware"]["update"] = update;
             }
+            Some(Pending::Rollback { version_before, code, message }) => {
+                let failure = Failure { code, message };
+                let state = if machine.firmware_version() == version_before { "reverted" } else { "failed" };
+                patch["firmware"]["update"] = ended(state, Some((Step::Confirming, failure)));
+            }
         }
         patch["device"] = json!({ "bootId": machine.boot_id(), "bootedAt": now() });
         patch["firmware"]["version"] = machine.firmware_version().into();
         patch["firmware"]["slot"] = machine.slot().into();
+        let leaves = patch["firmware"]["update"]["state"] == Step::Confirming.as_str();
         self.report(patch).await?;
-        if machine.pending().is_some()
+        if !leaves
+            && machine.pending().is_some()
             && let Err(failure) = machine.store_pending(None)
         {
             tracing::warn!(%failure, "could not forget what was pending");
         }
-        Ok(())
+        Ok(leaves)
     }
 
     fn came_back(&self, boot_id_before: &str) -> Value {
@@ -86,15 +94,26 @@ impl<M: Machine> Agent<M> {
             };
             match confirmed {
                 Ok(()) => ("succeeded", None),
-                Err(failure) => ("failed", Some((Step::Confirming, failure))),
+                Err(failure) => (self.leave(before, &failure), Some((Step::Confirming, failure))),
             }
         };
-        Ok(json!({
-            "state": state,
-            "progress": if failure.is_none() { 100 } else { 95 },
-            "error": failure.map(|(step, failure)| error(&failure, Some(step))),
-            "updatedAt": now(),
-        }))
+        Ok(ended(state, failure))
+    }
+
+    /// The state of an update whose version cannot be kept: it is left at once, unless that cannot be noted.
+    fn leave(&self, version_before: &str, failure: &Failure) -> &'static str {
+        let rollback = Pending::Rollback {
+            version_before: version_before.into(),
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+        };
+        match self.machine.store_pending(Some(&rollback)) {
+            Ok(()) => Step::Confirming.as_str(),
+            Err(storage) => {
+                tracing::warn!(failure = %storage, "could not note that the new version is to be left");
+                "failed"
+            }
+        }
     }
 
     /// Reports a step of an update.
@@ -102,6 +121,16 @@ impl<M: Machine> Agent<M> {
         let update = json!({ "state": step.as_str(), "progress": progress, "updatedAt": now() });
         self.report(json!({ "firmware": { "update": update } })).await
     }
+}
+
+/// How an update ended, or is about to.
+fn ended(state: &str, failure: Option<(Step, Failure)>) -> Value {
+    json!({
+        "state": state,
+        "progress": if failure.is_none() { 100 } else { 95 },
+        "error": failure.map(|(step, failure)| error(&failure, Some(step))),
+        "updatedAt": now(),
+    })
 }
 
 /// Ends what the twin says is under way; what is pending overwrites it. A restart came in the middle, or before it was stored.

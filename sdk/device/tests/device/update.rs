@@ -105,7 +105,26 @@ async fn other_ends_after_the_reboot() {
     check(None, true, None, "reverted", "rebooting", "wrongVersion").await;
     check(Some("3.0"), true, None, "failed", "rebooting", "wrongVersion").await;
     check(None, false, None, "failed", "rebooting", "notRebooted").await;
-    check(Some("2.0"), true, Some(Step::Confirming), "failed", "confirming", "notNow").await;
+}
+
+#[tokio::test]
+async fn a_version_that_cannot_be_kept_is_left_at_once() {
+    let (hub, machine) = (Hub::start(&[]).await, FakeMachine::new());
+    until_reboot(&hub, &machine).await;
+    machine.state().refused = Some(Step::Confirming);
+    machine.restart();
+    let (_client, agent) = run(&hub, &machine);
+    assert_eq!(soon("left", agent).await.expect("no panic"), Ok(End::Reboot));
+    assert!(!machine.state().confirmed);
+    machine.state().next = Some("1.0".into());
+    machine.restart();
+    let firmware = afterwards(&hub, &machine).await;
+    let update = &firmware["update"];
+    assert_eq!(
+        (&firmware["version"], &update["state"], &update["error"]["step"], &update["error"]["code"]),
+        (&json!("1.0"), &json!("reverted"), &json!("confirming"), &json!("notNow"))
+    );
+    assert_eq!(machine.pending_now(), None);
 }
 
 #[tokio::test]
