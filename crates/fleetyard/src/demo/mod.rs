@@ -1,7 +1,8 @@
-//! The demo: a hub in a process of its own, simulated devices on real sockets, and the five patterns one after the other.
+//! The demo: a hub in a process of its own, simulated devices on real sockets, the five patterns one after the other, a job and configurations.
 //! It ends well only if queries say that every device got where it should; nothing here looks at devices directly.
 
 mod fleet;
+mod operations;
 mod patterns;
 mod place;
 
@@ -87,6 +88,8 @@ async fn play(place: &Place, options: &Options) -> Result<hub_sim::Fleet> {
     patterns::configuration(&stage).await?;
     patterns::firmware(&stage).await?;
     patterns::status(&stage).await?;
+    operations::job(&stage).await?;
+    operations::rollout(&stage).await?;
     Ok(fleet)
 }
 
