@@ -84,6 +84,22 @@ pub fn cell(value: &Value, path: &str) -> String {
     }
 }
 
+/// A bar over bytes, of which the total may not be known; hidden where nobody watches.
+pub fn bytes_progress(total: Option<u64>, what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = match total {
+        Some(_) => "{msg} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        None => "{msg} {bytes} {bytes_per_sec}",
+    };
+    let style = ProgressStyle::with_template(template).expect("the template is valid").progress_chars("=> ");
+    let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    let bar = bar.with_style(style).with_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 /// A bar over `total` steps; hidden where nobody watches.
 pub fn progress(total: u64, what: &'static str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {

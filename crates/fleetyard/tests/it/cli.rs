@@ -299,12 +299,59 @@ async fn an_import_names_the_lines_that_failed() {
         .expect("written");
     let ended = hub.expect(7, &["device", "import-file", path]).await;
     assert_eq!(ended.out.trim(), "1 of 4 done");
-    for line in ["line 1: pump-000: DeviceAlreadyExists", "line 3: bad id:", "line 4: not JSON"] {
+    for line in ["line 1: pump-000: DeviceAlreadyExists", "line 3: bad id:", "line 4: IotHubFormatError"] {
         assert!(ended.err.contains(line), "{}", ended.err);
     }
     assert_eq!(hub.json(&["twin", "show", "new"]).await["tags"], json!({"site": "a"}));
     hub.expect(1, &["device", "import-file", path]).await;
     hub.expect(2, &["device", "import-file", "/nowhere"]).await;
+}
+
+#[tokio::test]
+async fn fleets_go_to_files_and_back() {
+    let folder = folder();
+    let hub = Hub::start(&folder.path().join("data")).await;
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_string();
+    let table = path("fleet.csv");
+    std::fs::write(&table, "serial,place,poll\npump-1,north,30\nbad id,south,5\npump-2,south,\n")
+        .expect("written");
+    let arguments = [
+        "device",
+        "import-file",
+        &table,
+        "--id",
+        "serial",
+        "--tag",
+        "site=place",
+        "--desired",
+        "interval=poll",
+    ];
+    let ended = hub.expect(7, &arguments).await;
+    assert!(ended.err.contains("line 3: bad id: ArgumentInvalid"), "{}", ended.err);
+    let twin = hub.json(&["twin", "show", "pump-1"]).await;
+    assert_eq!(
+        (&twin["tags"]["site"], &twin["properties"]["desired"]["interval"]),
+        (&json!("north"), &json!(30))
+    );
+    hub.expect(2, &["device", "import-file", &table, "--id", "nowhere"]).await;
+
+    for name in ["fleet.txt", "fleet.gz", "fleet.zst"] {
+        let file = path(name);
+        hub.expect(0, &["device", "export-file", &file, "--keys"]).await;
+        assert!(!std::path::Path::new(&format!("{file}.part")).exists());
+        let gone = hub.json(&["device", "import-file", &file, "--mode", "delete"]).await;
+        assert_eq!(gone, json!({"done": 2, "failed": []}), "{name}");
+        assert_eq!(
+            hub.json(&["device", "import-file", &file]).await,
+            json!({"done": 2, "failed": []}),
+            "{name}"
+        );
+    }
+    assert_eq!(hub.json(&["twin", "show", "pump-1"]).await["tags"]["site"], "north");
+    let text = std::fs::read_to_string(path("fleet.txt")).expect("a file of text");
+    assert!(text.lines().count() == 2 && !text.contains("\"primaryKey\":null"), "{text}");
+    let out = hub.expect(0, &["device", "export-file", "-"]).await.out;
+    assert!(out.lines().count() == 2 && out.contains("\"primaryKey\":null"), "{out}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{AuthenticationFlags, KEY_FIELDS, explain, import, query_all, quoted};
+use super::{AuthenticationFlags, KEY_FIELDS, explain, export, import, query_all, quoted};
 use crate::Context;
 use crate::error::Result;
 
@@ -119,8 +119,10 @@ pub enum Action {
         #[arg(long, value_name = "ETAG")]
         if_match: Option<String>,
     },
-    /// Register many devices from a file: an id or a JSON object on each line.
+    /// Create, update or delete many devices from a file: an id or a JSON object on each line, or a table.
     ImportFile(import::Arguments),
+    /// Write all devices and modules with their twins to a file that imports as it is.
+    ExportFile(export::Arguments),
 }
 
 /// Does it.
@@ -171,6 +173,7 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
             Ok(())
         }
         Action::ImportFile(arguments) => import::run(context, arguments).await,
+        Action::ExportFile(arguments) => export::run(context, arguments).await,
     }
 }
 

@@ -1,174 +1,200 @@
-//! `fleetyard device import-file`: many devices from a file, a hundred in a request, several requests at once.
-//! A line that cannot be carried out is named with its number and harms no other.
+//! `fleetyard device import-file`: a file of devices as one stream of lines, whatever its size.
+//! Each line that goes out has the number that it has in the file, so that the hub's words on it name the right one.
 
-use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
-use clap::Args;
-use futures_util::{StreamExt, stream};
-use hub_api::bulk::BulkResult;
-use reqwest::{Method, StatusCode};
+use clap::{Args, ValueEnum};
+use futures_util::stream;
+use hub_api::bulk::{BulkResult, ImportError, ImportResult};
+use indicatif::ProgressBar;
+use reqwest::header::CONTENT_ENCODING;
+use reqwest::{Body, Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::columns::{Columns, Rows};
 use crate::Context;
 use crate::error::{Error, Exit, Result};
-use crate::output::{line, note, progress};
+use crate::output::{bytes_progress, line, note};
 
-/// Devices in one request; the hub takes no more.
+/// Devices in one bulk request; the hub takes no more.
 pub const BATCH_DEVICES: usize = 100;
-/// Requests at once.
-const BATCHES_AT_ONCE: usize = 4;
-/// Longest line of the file.
-const LINE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that go out at once, or a line if that is longer.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// On each line an id, or a JSON object in the service's export format.
+    Lines,
+    /// A table whose first row names the columns.
+    Csv,
+}
 
 /// What to import.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The file, or - for standard input. On each line an id, or a JSON object with id, status, tags, properties.desired,
-    /// authentication, importMode and so on. Empty lines and lines that begin with # are skipped.
+    /// authentication, importMode and so on, as an export has it. Empty lines and lines that begin with # are skipped.
+    /// A name that ends with .gz or .zst is sent as it is, with JSON objects only; one that ends with .csv is a table.
     file: PathBuf,
     /// What to do with lines that have no importMode of their own.
     #[arg(long, default_value = "create", value_parser = ["create", "update", "createOrUpdate", "delete", "updateTwin"])]
     mode: String,
+    /// What the file holds, if its name does not tell.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    #[command(flatten)]
+    columns: Columns,
 }
-
-/// An item and the number of its line.
-type Numbered = (usize, Value);
-/// What was wrong with a line.
-type Problem = (usize, String);
 
 /// Imports.
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<()> {
-    let (items, mut problems) = read(&arguments)?;
-    let total = items.len() + problems.len();
-    let bar = progress(items.len() as u64, "import");
-    let batches: Vec<_> = items.chunks(BATCH_DEVICES).map(<[Numbered]>::to_vec).collect();
-    let mut results = stream::iter(batches)
-        .map(|batch| async move { (batch.len(), submit(context, &batch).await) })
-        .buffer_unordered(BATCHES_AT_ONCE);
-    while let Some((count, result)) = results.next().await {
-        bar.inc(count as u64);
-        match result {
-            Ok(failed) => problems.extend(failed),
-            Err(error) => {
-                bar.abandon();
-                return Err(Error::new(
-                    error.exit,
-                    format!("{error}; lines before this may have been imported"),
-                ));
-            }
-        }
+    let unreadable =
+        |error: io::Error| Error::usage(format!("cannot read {}: {error}", arguments.file.display()));
+    let (input, bytes): (Box<dyn Read + Send>, Option<u64>) = if arguments.file.as_os_str() == "-" {
+        (Box::new(io::stdin()), None)
+    } else {
+        let file = File::open(&arguments.file).map_err(unreadable)?;
+        let bytes = file.metadata().map_err(unreadable)?.len();
+        (Box::new(file), Some(bytes))
+    };
+    let bar = bytes_progress(bytes, "import");
+    let input = BufReader::with_capacity(CHUNK_BYTES, Box::new(bar.wrap_read(input)) as Box<dyn Read + Send>);
+    let ends = |suffix: &str| arguments.file.to_string_lossy().ends_with(suffix);
+    let coding = [(".gz", "gzip"), (".zst", "zstd")].into_iter().find(|(suffix, _)| ends(suffix));
+    let is_csv = arguments.format.map_or(ends(".csv"), |format| format == Format::Csv);
+    if !is_csv && arguments.columns.are_given() {
+        return Err(Error::usage("columns are for tables: give a .csv file, or --format csv"));
     }
-    drop(results);
-    bar.finish_and_clear();
-    problems.sort();
-    finish(context, total, &problems)
+    let request =
+        context.client.request(Method::POST, &["api", "import"]).query(&[("mode", &arguments.mode)]);
+    let request = match coding {
+        Some((_, coding)) => request.header(CONTENT_ENCODING, coding).body(body(Packed(input))),
+        None if is_csv => request.body(body(Chunks(Rows::open(input, arguments.columns)?))),
+        None => request.body(body(Chunks(Lines(input)))),
+    };
+    let answer = context.client.json_with_headers(request).await;
+    finish_bar(&bar, answer.is_ok());
+    let (answer, _) = answer.map_err(|error| {
+        Error::new(error.exit, format!("{error}; lines before this may have been imported"))
+    })?;
+    let result: ImportResult = serde_json::from_value(answer)
+        .map_err(|error| Error::failed(format!("the hub's answer is not an import's: {error}")))?;
+    finish(context, &result)
 }
 
-fn finish(context: &Context, total: usize, problems: &[Problem]) -> Result<()> {
-    for (number, problem) in problems {
-        note(&format!("line {number}: {problem}"));
+fn finish_bar(bar: &ProgressBar, is_done: bool) {
+    if is_done { bar.finish_and_clear() } else { bar.abandon() }
+}
+
+fn body(chunks: impl Iterator<Item = io::Result<Vec<u8>>> + Send + 'static) -> Body {
+    Body::wrap_stream(stream::iter(chunks))
+}
+
+/// A file that goes out as it is.
+struct Packed(BufReader<Box<dyn Read + Send>>);
+
+impl Iterator for Packed {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let chunk = self.0.fill_buf().map(<[u8]>::to_vec);
+        match chunk {
+            Ok(chunk) if chunk.is_empty() => None,
+            Ok(chunk) => {
+                self.0.consume(chunk.len());
+                Some(Ok(chunk))
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
-    let done = total - problems.len();
+}
+
+/// Where lines come from: each call adds what stands for one line or row; `false` after the last.
+pub(super) trait Source {
+    /// Adds the next.
+    fn add(&mut self, to: &mut Vec<u8>) -> io::Result<bool>;
+}
+
+/// Lines put together to chunks.
+struct Chunks<S>(S);
+
+impl<S: Source> Iterator for Chunks<S> {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        while chunk.len() < CHUNK_BYTES {
+            match self.0.add(&mut chunk) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        (!chunk.is_empty()).then_some(Ok(chunk))
+    }
+}
+
+/// Lines of a file; an id alone becomes an object.
+struct Lines<R>(R);
+
+impl<R: BufRead> Source for Lines<R> {
+    fn add(&mut self, to: &mut Vec<u8>) -> io::Result<bool> {
+        let start = to.len();
+        if self.0.read_until(b'\n', to)? == 0 {
+            return Ok(false);
+        }
+        let bytes = &to[start..];
+        let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes).trim_ascii();
+        if !text.is_empty() && !text.starts_with(b"#") && !text.starts_with(b"{") {
+            let object = json!({ "id": String::from_utf8_lossy(text) }).to_string();
+            to.truncate(start);
+            to.extend_from_slice(object.as_bytes());
+            to.push(b'\n');
+        }
+        Ok(true)
+    }
+}
+
+fn finish(context: &Context, result: &ImportResult) -> Result<()> {
+    let ImportResult { done, failed, .. } = *result;
+    for error in &result.errors {
+        note(&format!("line {}: {}", error.line, problem(error)));
+    }
+    let shown = result.errors.len() as u64;
+    if failed > shown {
+        note(&format!("and {} more", failed - shown));
+    }
     if context.output.json {
-        let failed: Vec<_> =
-            problems.iter().map(|(line, error)| json!({ "line": line, "error": error })).collect();
+        let failed: Vec<_> = result
+            .errors
+            .iter()
+            .map(|error| json!({ "line": error.line, "error": problem(error) }))
+            .collect();
         line(&json!({ "done": done, "failed": failed }).to_string())?;
     } else {
-        line(&format!("{done} of {total} done"))?;
+        line(&format!("{done} of {} done", done + failed))?;
     }
-    match problems.len() {
+    match failed {
         0 => Ok(()),
-        failed if done == 0 => Err(Error::failed(format!("none of {failed} lines could be carried out"))),
-        failed => {
-            Err(Error::new(Exit::Partial, format!("{failed} of {total} lines could not be carried out")))
+        _ if done == 0 => Err(Error::failed(format!("none of {failed} lines could be carried out"))),
+        _ => {
+            let text = format!("{failed} of {} lines could not be carried out", done + failed);
+            Err(Error::new(Exit::Partial, text))
         }
     }
 }
 
-fn read(arguments: &Arguments) -> Result<(Vec<Numbered>, Vec<Problem>)> {
-    let unreadable = |error| Error::usage(format!("cannot read {}: {error}", arguments.file.display()));
-    if arguments.file.as_os_str() == "-" {
-        return parse(std::io::stdin().lock(), &arguments.mode).map_err(unreadable);
-    }
-    let file = std::fs::File::open(&arguments.file).map_err(unreadable)?;
-    parse(BufReader::new(file), &arguments.mode).map_err(unreadable)
-}
-
-fn parse(input: impl BufRead, mode: &str) -> std::io::Result<(Vec<Numbered>, Vec<Problem>)> {
-    let (mut items, mut problems, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
-    for (index, bytes) in input.split(b'\n').enumerate() {
-        let (number, bytes) = (index + 1, bytes?);
-        let text = String::from_utf8_lossy(&bytes);
-        let text = text.trim().trim_start_matches('\u{feff}');
-        if text.is_empty() || text.starts_with('#') {
-            continue;
-        }
-        match item(text, bytes.len(), mode) {
-            Ok(item) if !seen.insert(name(&item)) => {
-                problems.push((number, format!("{} is on an earlier line, too", name(&item))))
-            }
-            Ok(item) => items.push((number, item)),
-            Err(problem) => problems.push((number, problem)),
-        }
-    }
-    Ok((items, problems))
-}
-
-fn item(text: &str, bytes: usize, mode: &str) -> Result<Value, String> {
-    if bytes > LINE_BYTES_MAX {
-        return Err(format!("it is longer than {LINE_BYTES_MAX} bytes"));
-    }
-    if !text.starts_with('{') {
-        return Ok(json!({ "id": text, "importMode": mode }));
-    }
-    let mut item: Value = serde_json::from_str(text)
-        .map_err(|error| format!("not JSON at column {}: {error}", error.column()))?;
-    // The registry's own lists say `deviceId`, the import format says `id`.
-    if item.get("id").is_none() && item.get("deviceId").is_some() {
-        item["id"] = item["deviceId"].take();
-    }
-    if item["id"].as_str().is_none_or(str::is_empty) {
-        return Err("it has no \"id\"".into());
-    }
-    if item.get("importMode").is_none_or(Value::is_null) {
-        item["importMode"] = mode.into();
-    }
-    Ok(item)
-}
-
-/// How the hub names it in errors.
-fn name(item: &Value) -> String {
-    let text = |key: &str| item.get(key).and_then(Value::as_str).unwrap_or_default();
-    match text("moduleId") {
-        "" => text("id").to_string(),
-        module => format!("{}/{module}", text("id")),
-    }
-}
-
-async fn submit(context: &Context, batch: &[Numbered]) -> Result<Vec<Problem>> {
-    let items: Vec<_> = batch.iter().map(|(_, item)| item.clone()).collect();
-    match bulk(context, &items).await {
-        Ok(result) => {
-            let lines: HashMap<String, usize> =
-                batch.iter().map(|(number, item)| (name(item), *number)).collect();
-            let failed = result.errors.into_iter().map(|error| {
-                let name = match error.module_id.as_str() {
-                    "" => error.device_id,
-                    module => format!("{}/{module}", error.device_id),
-                };
-                let number = lines.get(&name).copied().unwrap_or(batch[0].0);
-                (number, format!("{name}: {} {}", error.error_code, error.error_status))
-            });
-            Ok(failed.collect())
-        }
-        // The whole request was refused for what stands in it: that is no reason to give up the others.
-        Err(error) if error.exit == Exit::Failed => {
-            Ok(batch.iter().map(|(number, item)| (*number, format!("{}: {error}", name(item)))).collect())
-        }
-        Err(error) => Err(error),
-    }
+fn problem(error: &ImportError) -> String {
+    let ImportError { device_id, module_id, error_code, error_status, .. } = error;
+    let name = match (device_id.as_str(), module_id.as_str()) {
+        ("", _) => String::new(),
+        (device, "") => format!("{device}: "),
+        (device, module) => format!("{device}/{module}: "),
+    };
+    format!("{name}{error_code} {error_status}")
 }
 
 /// One bulk request. An answer that tells of single failures is a result, whatever its status.
@@ -188,23 +214,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_become_items_or_problems_with_their_number() {
-        let text = "# fleet\n\npump-1\n{\"id\":\"pump-2\",\"tags\":{\"a\":1}}\n{\"deviceId\":\"pump-3\",\"importMode\":\"delete\"}\n{oops}\n{\"tags\":{}}\npump-1\r\n";
-        let (items, problems) = parse(text.as_bytes(), "create").expect("read from memory");
-        let ids: Vec<_> =
-            items.iter().map(|(number, item)| (*number, name(item), item["importMode"].clone())).collect();
+    fn every_line_keeps_its_number() {
+        let text = "\u{feff}pump-1\n\n# fleet\n{\"id\":\"pump-2\"}\r\n a\"b \r\npump-3";
+        let chunks: Vec<_> = Chunks(Lines(text.as_bytes())).map(|chunk| chunk.expect("memory")).collect();
+        let sent = String::from_utf8(chunks.concat()).expect("text");
+        let lines: Vec<_> = sent.lines().collect();
         assert_eq!(
-            ids,
+            lines,
             [
-                (3, "pump-1".to_string(), json!("create")),
-                (4, "pump-2".to_string(), json!("create")),
-                (5, "pump-3".to_string(), json!("delete"))
+                "{\"id\":\"pump-1\"}",
+                "",
+                "# fleet",
+                "{\"id\":\"pump-2\"}",
+                "{\"id\":\"a\\\"b\"}",
+                "{\"id\":\"pump-3\"}"
             ]
         );
-        assert_eq!(items[1].1["tags"], json!({"a": 1}));
-        let numbers: Vec<_> = problems.iter().map(|(number, _)| *number).collect();
-        assert_eq!(numbers, [6, 7, 8]);
-        assert!(problems[0].1.contains("column 2") && problems[1].1.contains("no \"id\""), "{problems:?}");
-        assert!(problems[2].1.contains("earlier line"), "{problems:?}");
     }
 }

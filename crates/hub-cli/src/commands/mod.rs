@@ -2,7 +2,9 @@
 
 pub mod artifact;
 pub mod configuration;
+pub mod columns;
 pub mod device;
+pub mod export;
 pub mod explain;
 pub mod import;
 pub mod job;
