@@ -4,8 +4,8 @@ pub mod explain;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hub_api::configuration::QueriesTested;
 use hub_api::bulk::ExportItem;
+use hub_api::configuration::QueriesTested;
 use hub_api::event::Event as EventBody;
 use hub_api::identity::{Authentication, Capabilities, Device, Module, SymmetricKey, X509Thumbprint};
 use hub_api::job::{JobResponse, JobStatistics, JobTwin};

@@ -73,10 +73,16 @@ pub async fn rollout(stage: &Stage) -> Result<()> {
     println!("  why is {device} as it is?");
     let explained = stage.client.get(&["api", "devices", device, "explain"]).await?;
     for property in explained["properties"].as_array().into_iter().flatten() {
-        let by = property["setBy"]["name"].as_str().or(property["setBy"]["kind"].as_str()).unwrap_or("somebody");
+        let by =
+            property["setBy"]["name"].as_str().or(property["setBy"]["kind"].as_str()).unwrap_or("somebody");
         println!("    {} = {}, set by {by}", text(&property["path"]), property["value"]);
         for lost in property["overridden"].as_array().into_iter().flatten() {
-            println!("      {} of {} lost: {}", lost["value"], text(&lost["configuration"]), text(&lost["reason"]));
+            println!(
+                "      {} of {} lost: {}",
+                lost["value"],
+                text(&lost["configuration"]),
+                text(&lost["reason"])
+            );
         }
     }
     for configuration in explained["configurations"].as_array().into_iter().flatten() {

@@ -1,11 +1,11 @@
 //! The commands, one file per resource, and what they share: reading JSON arguments, paging through queries.
 
 pub mod artifact;
-pub mod configuration;
 pub mod columns;
+pub mod configuration;
 pub mod device;
-pub mod export;
 pub mod explain;
+pub mod export;
 pub mod import;
 pub mod job;
 pub mod method;

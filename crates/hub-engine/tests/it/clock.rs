@@ -35,7 +35,8 @@ async fn versions_positions_and_jobs_go_on_when_the_clock_jumps() {
     for (n, jump) in [-10 * DAY, 40 * 365 * DAY, 0, -30 * 365 * DAY, 1].into_iter().enumerate() {
         test.clock.set(at(jump));
         let update = desired(json!({"n": n}));
-        let view = test.hub.twin_update(&owner, &id("d"), &update, WriteMode::Patch, &Precondition::None).await;
+        let view =
+            test.hub.twin_update(&owner, &id("d"), &update, WriteMode::Patch, &Precondition::None).await;
         let after = view.expect("written").twin.desired.version;
         assert!(after > version, "{jump}: version {after} after {version}");
         version = after;

@@ -179,9 +179,7 @@ pub(crate) const ROUTES: &[Route] = &[
         &[("post", "Create, update or delete identities by a stream of lines")],
         streams::import_handlers,
     ),
-    route("/api/export", &[("get", "All identities with their twins, a line each")], || {
-        get(streams::export)
-    }),
+    route("/api/export", &[("get", "All identities with their twins, a line each")], || get(streams::export)),
     route(
         "/api/artifacts",
         &[("get", "List artifacts"), ("post", "Store a file once by its content")],
