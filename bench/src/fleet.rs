@@ -60,13 +60,36 @@ impl Rest {
         self.http.request(method, url).header("Authorization", &self.token)
     }
 
-    /// Sends a POST and returns the answer's body; errs on any status but 200.
+    /// Sends a POST and returns the answer's body; errs on any status that is no success.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let answer = self.request(reqwest::Method::POST, path).json(body).send().await?;
+        self.send(reqwest::Method::POST, path, Some(body)).await
+    }
+
+    /// Likewise with PUT.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.send(reqwest::Method::PUT, path, Some(body)).await
+    }
+
+    /// Likewise with PATCH.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value> {
+        self.send(reqwest::Method::PATCH, path, Some(body)).await
+    }
+
+    /// Sends a GET and returns the answer's body.
+    pub async fn json(&self, path: &str) -> Result<Value> {
+        self.send(reqwest::Method::GET, path, None).await
+    }
+
+    async fn send(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let mut request = self.request(method.clone(), path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await?;
         let status = answer.status();
         let text = answer.text().await?;
         if !status.is_success() {
-            bail!("POST {path}: {status} {text}");
+            bail!("{method} {path}: {status} {text}");
         }
         Ok(serde_json::from_str(&text)?)
     }

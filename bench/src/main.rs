@@ -7,6 +7,7 @@ mod fleet;
 mod hub;
 mod log;
 mod measure;
+mod operations;
 mod runs;
 
 use std::path::PathBuf;
@@ -19,17 +20,20 @@ use measure::Report;
 /// Measures the hub on this machine and prints a table.
 #[derive(Parser, Debug)]
 struct Args {
-    /// Which benchmark: start, idle, connections, patches, methods, reads; all of them if none is named.
+    /// Which benchmark: start, connections, patches, methods, reads, jobs, configurations; all of them if none is named.
     names: Vec<String>,
     /// The hub's binary; by default the one of the release profile.
     #[arg(long, env = "FLEETYARD_BIN", default_value = "target/release/fleetyard")]
     binary: PathBuf,
-    /// Devices registered for the start benchmark.
+    /// Devices registered for the start benchmark and the twin job.
     #[arg(long, default_value_t = 100_000)]
     registered: usize,
     /// Devices connected for the memory benchmark.
     #[arg(long, default_value_t = 5_000)]
     connected: usize,
+    /// Devices connected for the method job.
+    #[arg(long, default_value_t = 5_000)]
+    called: usize,
     /// Devices that report at the same time.
     #[arg(long, default_value_t = 256)]
     reporters: usize,
@@ -41,7 +45,7 @@ struct Args {
     rounds: usize,
 }
 
-const NAMES: [&str; 5] = ["start", "connections", "patches", "methods", "reads"];
+const NAMES: [&str; 7] = ["start", "connections", "patches", "methods", "reads", "jobs", "configurations"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -63,6 +67,8 @@ async fn main() -> Result<()> {
             "patches" => runs::patches(&args, &mut report).await,
             "methods" => runs::methods(&args, &mut report).await,
             "reads" => runs::reads(&args, &mut report).await,
+            "jobs" => operations::jobs(&args, &mut report).await,
+            "configurations" => operations::configurations(&args, &mut report).await,
             other => bail!("there is no benchmark '{other}'; known are {}", NAMES.join(", ")),
         };
         run.with_context(|| format!("benchmark {name}"))?;

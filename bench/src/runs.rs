@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::fleet::{Rest, connect, name};
 use crate::hub::Hub;
 use crate::measure::{Report, Times, milliseconds, resident_bytes, summary};
+use crate::operations::answer;
 use crate::{Args, log};
 
 /// Pause before memory is read, so that what is under way has ended.
@@ -167,16 +168,8 @@ pub async fn methods(args: &Args, report: &mut Report) -> Result<()> {
     let hub = Hub::start(&args.binary, folder.path()).await?;
     let rest = Rest::new(&hub)?;
     rest.register(CALLERS).await?;
-    for mut client in connect(&hub, CALLERS).await? {
-        client.subscribe(&["$iothub/methods/POST/#"]).await?;
-        tokio::spawn(async move {
-            while let Ok(call) = client.next().await {
-                let rid = call.topic.rsplit_once("$rid=").map(|(_, rid)| rid.to_string()).unwrap_or_default();
-                if client.publish(&format!("$iothub/methods/res/200/?$rid={rid}"), b"{}").await.is_err() {
-                    return;
-                }
-            }
-        });
+    for client in connect(&hub, CALLERS).await? {
+        answer(client).await?;
     }
     for callers in [1, CALLERS] {
         let mut times = every(callers, args.seconds, |caller| {
