@@ -1,5 +1,5 @@
 //! Kills the real hub with SIGKILL under concurrent load, again and again, and compares what is there afterwards with
-//! every write that was acknowledged. What a SIGKILL cannot show, a missing sync, is tested in hub-store.
+//! every write that was acknowledged, and with the end of an undisturbed run. What a SIGKILL cannot show, a missing sync, is tested in hub-store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-use crate::support::{Hub, folder};
+use crate::support::{Hub, folder, soon};
 
 /// Devices that are written to at the same time.
 const WRITERS: usize = 8;
@@ -148,4 +148,91 @@ async fn acknowledged_writes_survive_sigkill() {
     }
     assert!(total > rounds, "there was hardly any load: {total} writes in {rounds} rounds");
     println!("{total} acknowledged writes over {rounds} kills, none lost");
+}
+
+/// Devices that jobs and configurations act on.
+const FLEET: usize = 300;
+/// Kills while a job and a configuration are on their way; `FLEETYARD_CRASH_ROUNDS` asks for more.
+const OPERATION_ROUNDS: u64 = 6;
+
+impl Owner {
+    async fn expect(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let (status, body) = self.send(method, path, body).await.expect("an answer");
+        assert!((200..300).contains(&status), "{method} {path}: {status} {body}");
+        body
+    }
+
+    async fn ended(&self, job: &str) -> Value {
+        let path = format!("/jobs/v2/{job}");
+        soon(job, async {
+            loop {
+                let job = self.expect("GET", &path, None).await;
+                if !job["endTime"].is_null() {
+                    return job;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_and_configurations_end_as_if_nobody_had_killed_the_hub() {
+    let rounds = std::env::var("FLEETYARD_CRASH_ROUNDS")
+        .map_or(OPERATION_ROUNDS, |text| text.parse().expect("a number"));
+    let folder = folder();
+    for round in 0..rounds {
+        let mut owner = Owner::start(folder.path()).await;
+        if round == 0 {
+            for start in (0..FLEET).step_by(100) {
+                let items: Vec<_> = (start..start + 100)
+                    .map(|n| json!({ "id": format!("d{n}"), "importMode": "create" }))
+                    .collect();
+                owner.expect("POST", "/devices", Some(items.into())).await;
+            }
+        }
+        let (value, of_round) = (json!(round), format!("r{round}"));
+        let patch = json!({ "etag": "*", "properties": { "desired": { "job": { &of_round: value } } } });
+        let job = json!({ "type": "scheduleUpdateTwin", "queryCondition": "*", "updateTwin": patch });
+        owner.expect("PUT", &format!("/jobs/v2/job-{round}"), Some(job)).await;
+        let path = format!("properties.desired.configuration.{of_round}");
+        let content = json!({ "deviceContent": { path: value } });
+        let configuration = json!({ "content": content, "targetCondition": "*", "priority": 1 });
+        owner.expect("PUT", &format!("/configurations/c{round}"), Some(configuration)).await;
+        tokio::time::sleep(Duration::from_millis(round * 23 % 90)).await;
+        owner.hub.signal("KILL").await;
+        owner.hub.process.wait().await.expect("it ends");
+    }
+    let owner = Owner::start(folder.path()).await;
+    for round in 0..rounds {
+        let job = owner.ended(&format!("job-{round}")).await;
+        let counts = &job["deviceJobStatistics"];
+        assert_eq!(
+            (&job["status"], &counts["succeededCount"]),
+            (&json!("completed"), &json!(FLEET)),
+            "{job}"
+        );
+        let applied = async {
+            loop {
+                let configuration = owner.expect("GET", &format!("/configurations/c{round}"), None).await;
+                if configuration["systemMetrics"]["results"]["appliedCount"] == json!(FLEET) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon("the configuration on every device", applied).await;
+    }
+    let values: Value = (0..rounds)
+        .map(|round| (format!("r{round}"), json!(round)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    for n in 0..FLEET {
+        let twin = owner.expect("GET", &format!("/twins/d{n}"), None).await;
+        let desired = &twin["properties"]["desired"];
+        assert_eq!((&desired["job"], &desired["configuration"]), (&values, &values), "d{n}");
+        // One version for each job and each configuration: nothing was done twice.
+        assert_eq!(desired["$version"], json!(1 + 2 * rounds), "d{n}: {desired}");
+    }
 }
