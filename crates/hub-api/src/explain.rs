@@ -58,9 +58,10 @@ pub struct ExplainedProperty {
 /// Who set a property.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct Setter {
-    /// `configuration`; or `backEnd`, which is a person or a job.
+    /// `policy` for a person or service with a key, `job`, `configuration`; or `backEnd`, when it was too long ago to be
+    /// known who of the first two.
     pub kind: String,
-    /// Which configuration.
+    /// Which of its kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }

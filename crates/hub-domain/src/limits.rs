@@ -91,3 +91,6 @@ pub const ARTIFACT_NAME_CHARS_MAX: usize = 256;
 pub const EVENT_CHANGES_MAX: usize = 256;
 /// The names of those paths together, in bytes: deep paths repeat what is above them.
 pub const EVENT_CHANGES_PATH_BYTES_MAX: usize = 64 * 1024;
+
+/// Writers that a twin remembers of its desired properties.
+pub const TWIN_AUTHORS_MAX: usize = 64;

@@ -386,6 +386,9 @@ fn put_new(
     if let Some(record) = record {
         twin = twin.recorded(record)?;
     }
+    if update.desired.is_some() {
+        twin = twin.written_by(txn.actor().clone());
+    }
     txn.expect_absent(id);
     lifecycle_event(txn, id, &twin, true);
     let identity = txn.put_identity(identity);

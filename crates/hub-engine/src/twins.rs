@@ -114,8 +114,9 @@ impl Hub {
         precondition: &Precondition,
     ) -> Result<(Arc<Entry>, Arc<Twin>)> {
         let entry = txn.twin_entry(id)?;
-        let (twin, change) = entry.twin.update(update, mode, precondition, txn.now())?;
+        let (mut twin, change) = entry.twin.update(update, mode, precondition, txn.now())?;
         if let Some(patch) = &change.desired {
+            twin = twin.written_by(txn.actor().clone());
             txn.tell_desired(id, patch.clone(), twin.desired.version);
         }
         twin_event(txn, id, (&entry.twin, &twin), &change);

@@ -160,7 +160,7 @@ async fn a_twin_explains_itself() {
     let told = hub.expect(0, &["device", "explain", "a"]).await.out;
     for part in [
         "device a: as its configurations want it\n",
-        "\n  own: 1  (by a person or job, at ",
+        "\n  own: 1  (by policy iothubowner, at ",
         "\n  rate: 5  (by configuration strong, at ",
         "\n    over weak, which wants 7: configuration 'strong' sets rate; it has priority 9 and this one 1\n",
         "\n  ✓ strong, priority 9, Applied: 1 of 1 settings in force\n",

@@ -143,7 +143,7 @@ mod tests {
                     "overridden": [{"configuration": "weak", "path": "properties.desired.rate.low", "value": null, "reason": "so"}],
                 },
                 {"path": "properties.desired.more", "overridden": [], "wanted": {"configuration": "strong", "value": "x"}},
-                {"path": "properties.desired.own", "value": {}, "setBy": {"kind": "backEnd"}, "overridden": []},
+                {"path": "properties.desired.own", "value": {}, "setBy": {"kind": "job", "name": "ring-1"}, "overridden": []},
             ],
             "configurations": [
                 {"id": "strong", "priority": 9, "content": "moduleContent", "targets": true, "status": "Applied", "reason": "r1", "condition": everything},
@@ -159,7 +159,7 @@ mod tests {
             "    over weak, which wants nothing at rate.low: so",
             "  more: nothing",
             "    strong wants \"x\" here",
-            "  own: {}  (by a person or job)",
+            "  own: {}  (by job ring-1)",
             "configurations",
             "  ✓ strong, priority 9, Applied: r1",
             "    ✓ *",

@@ -56,6 +56,7 @@ impl Twin {
             reported: self.reported.clone(),
             model_id: self.model_id.clone(),
             configurations: resolution.statuses.clone(),
+            authors: self.authors.clone(),
         };
         Ok(Some((twin, change)))
     }

@@ -3,6 +3,7 @@
 //! A transition takes the twin as it is and returns the twin as it will be, with a [`TwinChange`] that
 //! says what happened. Nothing here stores, sends or looks at a clock.
 
+mod authors;
 mod changes;
 mod document;
 mod metadata;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use authors::Authors;
 pub use changes::{PathChange, PathChanges};
 pub use document::{Connection, TwinDocument};
 pub use metadata::Metadata;
@@ -24,6 +26,7 @@ pub use ownership::{ConfigurationStatus, WrittenBy};
 pub use properties::{Properties, Stamp};
 pub use record::{SectionRecord, TwinRecord};
 
+use crate::actor::Actor;
 use crate::id::ConfigurationId;
 use crate::json::{Object, RuleError, check_rules, replacement_patch, size_bytes, without_nulls};
 use crate::limits::{TWIN_SECTION_BYTES_MAX, TWIN_TAGS_BYTES_MAX};
@@ -45,6 +48,8 @@ pub struct Twin {
     pub model_id: Option<String>,
     /// The configurations that match this twin, and how they fare.
     pub configurations: BTreeMap<ConfigurationId, ConfigurationStatus>,
+    /// Who wrote the desired properties that are no configuration's.
+    pub authors: Authors,
 }
 
 /// A checked merge patch for one section: keys, values and depth are within the limits.
@@ -159,6 +164,7 @@ impl Twin {
             reported: Properties::new(Stamp::reported(now)),
             model_id: None,
             configurations: BTreeMap::new(),
+            authors: Authors::default(),
         }
     }
 
@@ -204,6 +210,13 @@ impl Twin {
             change.desired = Some(Arc::new(told(mode, &self.desired.values, patch, &twin.desired.values)));
         }
         Ok((twin, change))
+    }
+
+    /// Notes who made the version that its desired section is at.
+    #[must_use]
+    pub fn written_by(mut self, actor: Actor) -> Self {
+        self.authors.note(self.desired.version, actor, &self.desired.metadata);
+        self
     }
 
     /// A device's write of its reported properties, optionally only at a given `$version`.

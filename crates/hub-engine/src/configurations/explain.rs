@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use hub_domain::actor::Actor;
 use hub_domain::configuration::{Configuration, ContentKind, Loss, Overridden, Resolution, Setting, resolve};
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::json::Object;
 use hub_domain::query::Explanation;
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{ConfigurationStatus, Metadata, Properties, TwinDocument};
+use hub_domain::twin::{ConfigurationStatus, Metadata, Twin, TwinDocument};
 use serde_json::Value;
 
 use super::Matching;
@@ -62,8 +63,9 @@ pub struct ExplainedProperty {
 pub enum Setter {
     /// A configuration.
     Configuration(ConfigurationId),
-    /// A back end: a person, or a job.
-    BackEnd,
+    /// A back end, by the policy that its key is of, or a job; `None` if that was before as many other writes as a twin
+    /// remembers.
+    BackEnd(Option<Actor>),
 }
 
 /// A setting that is not in force.
@@ -129,7 +131,7 @@ impl Hub {
         Ok(Explained {
             id: id.clone(),
             desired_version: asked.own.twin.desired.version,
-            properties: properties(&asked.own.twin.desired, &resolution, &matching),
+            properties: properties(&asked.own.twin, &resolution, &matching),
             configurations: targeting.chain(others).collect(),
             left_out,
             settled,
@@ -221,7 +223,8 @@ impl Asked {
     }
 }
 
-fn properties(desired: &Properties, resolution: &Resolution, matching: &Matching) -> Vec<ExplainedProperty> {
+fn properties(twin: &Twin, resolution: &Resolution, matching: &Matching) -> Vec<ExplainedProperty> {
+    let desired = &twin.desired;
     let mut paths = BTreeSet::new();
     leaves(&desired.values, &mut Vec::new(), &mut paths);
     paths.extend(resolution.settings.keys().map(|path| path.as_str().to_owned()));
@@ -243,17 +246,18 @@ fn properties(desired: &Properties, resolution: &Resolution, matching: &Matching
     let explained = paths.into_iter().map(|path| {
         let overridden = losses.remove(&path).unwrap_or_default();
         let setting = resolution.settings.get(path.as_str());
-        property(desired, path, setting, overridden)
+        property(twin, path, setting, overridden)
     });
     explained.collect()
 }
 
 fn property(
-    desired: &Properties,
+    twin: &Twin,
     path: String,
     setting: Option<&Setting>,
     overridden: Vec<ExplainedLoss>,
 ) -> ExplainedProperty {
+    let desired = &twin.desired;
     let mut names = path.split('.');
     let first = names.next().and_then(|name| desired.values.get(name));
     let value = names.try_fold(first, |value, name| Some(value?.get(name))).flatten();
@@ -271,7 +275,9 @@ fn property(
     let set_by = match stamp.filter(|_| is_leaf) {
         Some(stamp) => Some(match &stamp.by {
             Some(by) => Setter::Configuration(by.configuration().clone()),
-            None => Setter::BackEnd,
+            None => {
+                Setter::BackEnd(stamp.version.and_then(|version| twin.authors.of(version.get())).cloned())
+            }
         }),
         None => setting.filter(|_| is_met).map(|setting| Setter::Configuration(wanting(setting))),
     };

@@ -24,7 +24,7 @@ fn property<'e>(explained: &'e Explained, path: &str) -> &'e ExplainedProperty {
 fn setters(explained: &Explained) -> Value {
     let setter = |property: &ExplainedProperty| match &property.set_by {
         Some(Setter::Configuration(id)) => json!(id.as_str()),
-        Some(Setter::BackEnd) => json!(true),
+        Some(Setter::BackEnd(actor)) => json!(actor.as_ref().map(|actor| format!("by {actor}"))),
         None => json!(null),
     };
     explained.properties.iter().map(|one| json!([one.path, one.value, setter(one)])).collect()
@@ -58,7 +58,7 @@ async fn who_set_what_over_whom() {
     let said = explain(&test, &id("d")).await;
     assert_eq!((said.settled, &said.error, said.left_out), (true, &None, 0));
     let expected = json!([
-        ["filled", {"x": 1}, "high"], ["filled.x", 1, true], ["gone", null, "high"], ["low", 2, "low"],
+        ["filled", {"x": 1}, "high"], ["filled.x", 1, "by policy:iothubowner"], ["gone", null, "high"], ["low", 2, "low"],
         ["own.x", 3, "lost"], ["rate", 5, "high"],
     ]);
     assert_eq!(setters(&said), expected);

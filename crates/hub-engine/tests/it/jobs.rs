@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hub_domain::actor::Actor;
 use hub_domain::id::JobId;
 use hub_domain::job::{JobAction, JobCounts, JobStatus};
 use hub_domain::link::Downlink;
@@ -11,6 +12,7 @@ use hub_domain::time::Timestamp;
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
 use hub_engine::config::{JOB_PRUNE_INTERVAL, SESSION_QUEUE_MAX};
+use hub_engine::configurations::explain::Setter;
 use hub_engine::jobs::{Job, JobFilter, NewJob};
 use hub_engine::{Attachment, Credential, Error};
 use hub_testkit::{START_SECONDS, TestHub};
@@ -108,6 +110,9 @@ async fn a_twin_job_patches_exactly_its_targets() {
     assert_eq!((job.state.status, job.state.counts), (JobStatus::Completed, counts(0, 0, 100, 0, 0)));
     let patched = rows(&test, "SELECT COUNT() AS n FROM devices WHERE properties.desired.rate = 9 AND properties.desired.$version = 2").await;
     assert_eq!(patched, [json!({"n": 100})]);
+    let explained = test.hub.explain(&test.owner(), &id("d000")).await.expect("explained");
+    let by = Some(Setter::BackEnd(Some(Actor::Job(name("roll")))));
+    assert_eq!(explained.properties.iter().map(|one| &one.set_by).collect::<Vec<_>>(), [&by]);
     let done =
         rows(&test, "SELECT COUNT() AS n FROM devices.jobs WHERE jobId = 'roll' AND status = 'Completed'")
             .await;

@@ -27,7 +27,8 @@ fn path(below: &str) -> String {
 fn property(property: ExplainedProperty) -> api::ExplainedProperty {
     let setter = |setter: Setter| match setter {
         Setter::Configuration(id) => api::Setter { kind: "configuration".into(), name: Some(id.to_string()) },
-        Setter::BackEnd => api::Setter { kind: "backEnd".into(), name: None },
+        Setter::BackEnd(Some(actor)) => api::Setter { kind: actor.kind().into(), name: actor.name() },
+        Setter::BackEnd(None) => api::Setter { kind: "backEnd".into(), name: None },
     };
     let lost = |lost: ExplainedLoss| api::OverriddenSetting {
         configuration: lost.configuration.to_string(),

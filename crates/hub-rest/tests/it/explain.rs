@@ -41,7 +41,7 @@ async fn a_device_without_configurations() {
     let metadata = &twin["properties"]["desired"]["$metadata"];
     let property = |path: &str, value: Value, metadata: &Value| {
         json!({
-            "path": path, "value": value, "setBy": {"kind": "backEnd"}, "overridden": [],
+            "path": path, "value": value, "setBy": {"kind": "policy", "name": "iothubowner"}, "overridden": [],
             "setAt": metadata["$lastUpdated"], "version": metadata["$lastUpdatedVersion"],
         })
     };

@@ -26,6 +26,9 @@ const TWIN_PLAIN: &str = r#"{"etag":3,"tags":{"site":"a"},"desired":{"version":2
 /// A twin that two configurations match, one of which wrote two of its properties.
 const TWIN_CONFIGURED: &str = r#"{"etag":3,"tags":{"site":"a"},"desired":{"version":2,"values":{"a":{"b":1},"c":2},"stamps":[50000000,2,{"a":[50000000,2,{"b":[50000000,2]}],"c":[50000000,2]}],"owned":[{"by":"cfg-a","digest":638993,"paths":["a.b","c"]}]},"reported":{"version":1,"values":{},"stamps":[10000000,null]},"modelId":"dtmi:x;1","configurations":{"cfg-a":"Applied","cfg-b":"Targeted"}}"#;
 
+/// A twin of which it is known who wrote its desired properties.
+const TWIN_AUTHORED: &str = r#"{"etag":3,"tags":{"site":"a"},"desired":{"version":2,"values":{"a":{"b":1}},"stamps":[50000000,2,{"a":[50000000,2,{"b":[50000000,2]}]}]},"reported":{"version":1,"values":{},"stamps":[10000000,null]},"modelId":"dtmi:x;1","authors":[[2,"job:ring-1"]]}"#;
+
 fn configuration(id: &str) -> ConfigurationId {
     ConfigurationId::parse(id).expect("an id")
 }
@@ -55,7 +58,12 @@ fn configured_twin() -> Twin {
 #[test]
 fn twins_are_written_and_read_as_ever() {
     let key = Key::new("twin/d");
-    for (fixture, twin) in [(TWIN_PLAIN, plain_twin()), (TWIN_CONFIGURED, configured_twin())] {
+    let author = Actor::parse("job:ring-1").expect("an actor");
+    for (fixture, twin) in [
+        (TWIN_PLAIN, plain_twin()),
+        (TWIN_CONFIGURED, configured_twin()),
+        (TWIN_AUTHORED, plain_twin().written_by(author)),
+    ] {
         let (id, read) = twin::decode(&key, &row(fixture)).expect("a row that is read");
         assert_eq!((id.to_string().as_str(), read), ("d", twin.clone()));
         assert_eq!(String::from_utf8_lossy(&twin::encode(&twin)), String::from_utf8_lossy(&row(fixture)));

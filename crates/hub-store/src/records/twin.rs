@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
+use hub_domain::actor::Actor;
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::json::Object;
-use hub_domain::twin::{ConfigurationStatus, Metadata, Properties, Stamp, Twin, WrittenBy};
+use hub_domain::twin::{Authors, ConfigurationStatus, Metadata, Properties, Stamp, Twin, WrittenBy};
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -26,6 +27,9 @@ struct V1Out<'a> {
     /// How each configuration fares.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     configurations: BTreeMap<&'a str, &'a str>,
+    /// Who made which version of the desired section.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    authors: Vec<(u64, String)>,
 }
 
 #[derive(Serialize)]
@@ -113,6 +117,8 @@ struct V1In {
     model_id: Option<String>,
     #[serde(default)]
     configurations: BTreeMap<String, String>,
+    #[serde(default)]
+    authors: Vec<(u64, String)>,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +179,12 @@ pub fn encode(twin: &Twin) -> Bytes {
             .iter()
             .map(|(id, status)| (id.as_str(), status.as_str()))
             .collect(),
+        authors: twin
+            .authors
+            .entries()
+            .iter()
+            .map(|(version, actor)| (*version, actor.to_string()))
+            .collect(),
     };
     encode_record(1, &record)
 }
@@ -192,6 +204,11 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(TwinId, Twin), StoreError> {
         Ok((configuration_id(key, id)?, status))
     });
     let configurations = configurations.collect::<Result<_, StoreError>>()?;
+    let authors = record.authors.iter().map(|(version, actor)| {
+        let actor = field(key, "authors", Actor::parse(actor))?;
+        Ok((*version, actor))
+    });
+    let authors = Authors::new(authors.collect::<Result<_, StoreError>>()?);
     let twin = Twin {
         etag_counter: record.etag,
         tags: record.tags,
@@ -199,6 +216,7 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(TwinId, Twin), StoreError> {
         reported: record.reported.properties(key)?,
         model_id: record.model_id,
         configurations,
+        authors,
     };
     Ok((id, twin))
 }
