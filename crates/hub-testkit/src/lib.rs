@@ -1,5 +1,7 @@
 //! A whole hub, in memory or on disk, with a manual clock, for tests of everything above the engine. Never part of the product.
 
+pub mod blob_server;
+
 use std::sync::Arc;
 use std::time::Duration;
 
