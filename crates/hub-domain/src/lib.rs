@@ -3,7 +3,7 @@
 //!
 //! Read in this order: [`id`] names, [`time`] and [`version`] stamps, [`limits`] every bound,
 //! [`json`] values and merge, [`rights`] and [`sas`] who may do what, [`identity`] the registry,
-//! [`twin`] tags, desired and reported, [`query`] the language over twins, [`method`], [`message`], [`job`] one action on many,
+//! [`twin`] tags, desired and reported, [`query`] the language over twins, [`method`], [`message`], [`job`] one action on many, [`rollout`] in which waves,
 //! [`configuration`] what the hub keeps in twins, [`session`] and [`link`] the live side, [`actor`] and [`event`] by whom and what happened, [`artifact`] firmware images.
 
 pub mod actor;
@@ -20,6 +20,7 @@ pub mod message;
 pub mod method;
 pub mod query;
 pub mod rights;
+pub mod rollout;
 pub mod sas;
 pub mod session;
 pub mod time;

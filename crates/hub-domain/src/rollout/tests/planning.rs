@@ -1,0 +1,182 @@
+//! Sizes that add up, membership that is spread, the same again, and fast enough; and what a forecast says of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{at, device, rollout};
+use crate::json::Object;
+use crate::rollout::*;
+
+fn sizes(waves: Value, targets: u64) -> Result<Vec<u64>, String> {
+    rollout(json!({ "waves": waves })).waves.sizes(targets).map_err(|error| error.to_string())
+}
+
+#[test]
+fn sizes_are_exact_and_add_up() {
+    for (waves, targets, expected) in [
+        (json!([{"devices": 10}, {"percent": 5}, {"rest": true}]), 1000, vec![10, 50, 940]),
+        (json!([{"devices": 10}, {"percent": 5}, {"rest": true}]), 0, vec![]),
+        (json!([{"devices": 10}, {"rest": true}]), 10, vec![10]),
+        (json!([{"percent": 1}, {"rest": true}]), 3, vec![1, 2]),
+        // What is rounded up takes nothing from a wave with an exact size.
+        (json!([{"percent": 1}, {"percent": 1}, {"devices": 4}, {"rest": true}]), 5, vec![1, 4]),
+        (json!([{"percent": 50}, {"percent": 50}]), 3, vec![2, 1]),
+        (json!([{"percent": 33.3333}, {"percent": 66.6667}]), 1_000_000, vec![333_333, 666_667]),
+        (json!({"canary": {"devices": 10}, "growth": {"exponential": 3}}), 1000, vec![10, 30, 90, 270, 600]),
+        (json!({"canary": {"devices": 10}, "growth": {"exponential": 3}}), 4, vec![4]),
+        (json!({"canary": {"devices": 1}, "growth": {"exponential": 1.001}}), 10, vec![1, 2, 3, 4]),
+        (
+            json!({"canary": {"percent": 1}, "growth": {"constant": {"percent": 40}}}),
+            1000,
+            vec![10, 400, 400, 190],
+        ),
+        (json!({"canary": {"devices": 3}, "growth": {"constant": {"devices": 4}}}), 12, vec![3, 4, 4, 1]),
+    ] {
+        assert_eq!(sizes(waves.clone(), targets), Ok(expected), "{waves} over {targets}");
+    }
+    let refused = |waves, targets| sizes(waves, targets).expect_err("too much");
+    let text = refused(json!([{"devices": 100}, {"percent": 50}, {"rest": true}]), 50);
+    assert_eq!(
+        text,
+        "rollout.waves ask for 125 devices, but there are 50; make them smaller, or use percent"
+    );
+    let text = refused(json!({"canary": {"devices": 1}, "growth": {"constant": {"devices": 1}}}), 201);
+    assert!(text.contains("more than 200 over 201 devices"), "{text}");
+}
+
+#[test]
+fn tags_are_read_as_text() {
+    let tags: Object =
+        serde_json::from_str(r#"{"site":{"name":"north","floor":2},"x":null,"l":[1]}"#).expect("JSON");
+    for (path, value) in [
+        ("tags.site.name", "north"),
+        ("tags.site.floor", "2"),
+        ("tags.x", ""),
+        ("tags.no.no", ""),
+        ("tags.l", "[1]"),
+    ] {
+        let path = TagPath::parse(path).expect("a path");
+        assert_eq!(path.value(&tags), value, "{path}");
+    }
+}
+
+#[test]
+fn caps_per_tag() {
+    let mut caps = TagCaps::new(2, ["a", "b", "a"]);
+    assert!(!caps.claim("a") && caps.claim("b") && !caps.claim("b") && caps.claim(""));
+    caps.release("a");
+    caps.release("nobody");
+    assert!(caps.claim("a") && !caps.claim("a"));
+}
+
+#[test]
+fn membership_follows_from_the_seed_and_not_from_the_order() {
+    let ids: Vec<_> = (0..1000).map(device).collect();
+    let of = |seed, ids: &[crate::id::TwinId]| -> BTreeMap<String, u32> {
+        let waves = plan(&[100, 300, 600], seed, ids.iter().map(|id| (id, "")));
+        ids.iter().map(ToString::to_string).zip(waves).collect()
+    };
+    let mut reversed = ids.clone();
+    reversed.reverse();
+    assert_eq!(of(1, &ids), of(1, &reversed));
+    let moved = of(1, &ids).iter().zip(&of(2, &ids)).filter(|(a, b)| a != b).count();
+    assert!((400..700).contains(&moved), "another seed, another membership: {moved}");
+    // Written down, so that a stored rollout is the same under a later hub.
+    assert_eq!(draw(7, &["wave", "device-1", ""]), 7_087_646_160_472_419_364);
+}
+
+/// A million devices in a thousand sites. Takes well under a second when nothing else runs; no time is asserted.
+#[test]
+fn a_million_devices() {
+    let policy = rollout(json!({"waves": {"canary": {"devices": 100}, "growth": {"exponential": 3}}}));
+    let sizes = policy.waves.sizes(1_000_000).expect("sizes");
+    let sites: Vec<String> = (0..1000).map(|site| format!("site-{site}")).collect();
+    let waves = plan(&sizes, 1, (0..1_000_000).map(|n| (device(n), &sites[(n % 1000) as usize])));
+    let mut counts = vec![0_u64; sizes.len()];
+    for wave in &waves {
+        counts[*wave as usize] += 1;
+    }
+    assert_eq!(counts, sizes);
+}
+
+proptest! {
+    #[test]
+    fn every_wave_has_its_share_of_every_stratum(
+        seed in any::<u64>(),
+        strata in prop::collection::vec(1..200_u64, 1..8),
+        canary in 1..30_u64,
+        factor in 1001..4000_u32,
+    ) {
+        let targets: u64 = strata.iter().sum();
+        let growth = Growth::Exponential(Factor::from_thousandths(factor).expect("a factor"));
+        let sizes = Waves::Rule { canary: Size::Devices(canary), growth }.sizes(targets).expect("sizes");
+        prop_assert_eq!(sizes.iter().sum::<u64>(), targets);
+        prop_assert!(sizes.iter().all(|size| *size > 0));
+        let names: Vec<String> = (0..strata.len()).map(|index| format!("s{index}")).collect();
+        let members: Vec<usize> = strata.iter().enumerate().flat_map(|(index, n)| vec![index; *n as usize]).collect();
+        let ids = (0..).map(device).zip(members.iter().map(|index| &names[*index]));
+        let waves = plan(&sizes, seed, ids);
+        let mut counts = vec![vec![0_u64; strata.len()]; sizes.len()];
+        for (wave, stratum) in waves.iter().zip(&members) {
+            counts[*wave as usize][*stratum] += 1;
+        }
+        for (wave, of_wave) in counts.iter().enumerate() {
+            prop_assert_eq!(of_wave.iter().sum::<u64>(), sizes[wave]);
+            for (stratum, found) in of_wave.iter().enumerate() {
+                let size = strata[stratum] as f64;
+                let even = sizes[wave] as f64 * size / targets as f64;
+                // The bound of systematic sampling.
+                let slack = 1.0 + size * strata.len() as f64 / targets as f64;
+                prop_assert!((*found as f64 - even).abs() <= slack, "{} of {} in wave {}", found, even, wave);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_forecast_is_arithmetic() {
+    let waves = json!([{"devices": 10}, {"percent": 10}, {"rest": true}]);
+    let given = Assumptions {
+        targets: 1000,
+        reachable: 1000,
+        per_device: Duration::from_secs(60),
+        bytes_per_device: 5,
+        start: at(0),
+    };
+    let check = |rest: Value, reachable: u64, ends: &[i64], passes: &[bool]| {
+        let mut document =
+            json!({ "waves": waves, "limits": {"inFlight": 50}, "deviceTimeoutInSeconds": 5000 });
+        document.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+        let forecast = rollout(document).forecast(&Assumptions { reachable, ..given }).expect("a forecast");
+        let found: Vec<_> = forecast.waves.iter().map(|wave| wave.ends).collect();
+        assert_eq!(found, ends.iter().map(|end| at(*end)).collect::<Vec<_>>(), "{rest}");
+        assert_eq!(forecast.waves.iter().map(|wave| wave.passes).collect::<Vec<_>>(), passes, "{rest}");
+        assert_eq!(forecast.waves.iter().map(|wave| wave.reachable).sum::<u64>(), reachable);
+        assert_eq!(forecast.ends.is_some(), passes.iter().all(|passes| *passes));
+        assert_eq!(forecast.bytes, reachable * 5);
+        forecast
+    };
+    // 10 at once; 2 rounds of 50; 18 rounds.
+    let forecast = check(json!({}), 1000, &[60, 180, 180 + 18 * 60], &[true; 3]);
+    assert_eq!((forecast.approvals, forecast.decides_after), (0, None));
+    assert_eq!(forecast.error(at(2520)), Some(0.5));
+    assert_eq!(forecast.error(at(630)), Some(-1.0));
+    let observe = json!({"advance": {"minObservationInSeconds": 100, "approval": "anyone"}});
+    assert_eq!(check(observe, 1000, &[160, 380, 1460], &[true; 3]).approvals, 2);
+    // Who is not there is awaited, unless the wave is good enough without him.
+    check(json!({}), 900, &[5000, 10_000, 15_000], &[true; 3]);
+    check(json!({"advance": {"successPercent": 80}}), 900, &[60, 180, 5180], &[true; 3]);
+    check(json!({"advance": {"successPercent": 95}}), 900, &[5000, 10_000, 15_000], &[false; 3]);
+    check(json!({"advance": {"failurePercent": 5}}), 900, &[5000, 10_000, 15_000], &[false; 3]);
+    check(json!({"jitterInSeconds": 600}), 1000, &[660, 1320, 1320 + 17 * 60 + 60], &[true; 3]);
+    check(json!({"limits": {"perSecond": 1}}), 1000, &[69, 69 + 159, 228 + 949], &[true; 3]);
+    let rule = json!({"stop": {"sequential": {"allowedFailureRate": 0.05, "margin": 0.3}}});
+    assert!(check(rule, 1000, &[60, 180, 1260], &[true; 3]).decides_after.is_some_and(|n| n < 100));
+    let rule = json!({"stop": {"sequential": {"allowedFailureRate": 0.01, "margin": 0.001}}});
+    assert_eq!(check(rule, 1000, &[60, 180, 1260], &[true; 3]).decides_after, None);
+    let few = Assumptions { targets: 5, ..given };
+    assert!(rollout(json!({ "waves": waves })).forecast(&few).is_err());
+}
