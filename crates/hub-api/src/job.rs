@@ -1,6 +1,7 @@
 //! Jobs over many devices (S 6). Times are ISO 8601; what is null counts as missing, since some SDKs send both.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::method::MethodRequest;
@@ -12,12 +13,15 @@ use crate::twin::TwinWrite;
 pub struct JobRequest {
     /// That of the path, if it is given.
     pub job_id: Option<String>,
-    /// `scheduleDeviceMethod` or `scheduleUpdateTwin`.
+    /// `scheduleDeviceMethod` or `scheduleUpdateTwin`; ours: `rebootDevice`, `factoryResetDevice`, `firmwareUpdate`,
+    /// `updateDeviceConfiguration`, `readDeviceProperties` or `writeDeviceProperties`.
     pub r#type: Option<String>,
     /// The call, for `scheduleDeviceMethod`.
     pub cloud_to_device_method: Option<MethodRequest>,
     /// The patch, for `scheduleUpdateTwin`.
     pub update_twin: Option<JobTwin>,
+    /// Ours: the parameters of the types of device management.
+    pub parameters: Option<Value>,
     /// The body of a WHERE over devices, `*` for all, or `FROM devices.modules WHERE …`.
     pub query_condition: Option<String>,
     /// When; now if it is missing or past.
@@ -26,6 +30,8 @@ pub struct JobRequest {
     pub max_execution_time_in_seconds: Option<i64>,
     /// Ours: calls devices that are offline when they come, as long as the job runs.
     pub wait_for_devices: Option<bool>,
+    /// Ours: how long a device may take to report that it did what it was told; as long as the job runs if missing.
+    pub device_timeout_in_seconds: Option<i64>,
 }
 
 /// A twin's patch as jobs take it.
@@ -44,7 +50,7 @@ pub struct JobTwin {
 pub struct JobResponse {
     /// Its name.
     pub job_id: String,
-    /// `scheduleDeviceMethod` or `scheduleUpdateTwin`.
+    /// What it does, see the request.
     pub r#type: String,
     /// `scheduled`, `queued`, `running`, `completed`, `failed` or `cancelled`.
     pub status: String,
@@ -64,9 +70,15 @@ pub struct JobResponse {
     /// The patch, of `scheduleUpdateTwin`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update_twin: Option<JobTwin>,
-    /// Ours, of `scheduleDeviceMethod`.
+    /// Ours, of the types of device management that have some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Value>,
+    /// Ours, of jobs that call devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_for_devices: Option<bool>,
+    /// Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_timeout_in_seconds: Option<u64>,
     /// Why it could not run.
     pub failure_reason: Option<String>,
     /// Always null; the SDKs expect it.

@@ -10,8 +10,9 @@ use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::json::Object;
 use hub_domain::link::{CloseReason, Downlink};
 use hub_index::{Change, Index};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
+use crate::config::TWIN_CHANGES_MAX;
 use crate::configurations::Configurations;
 use crate::sessions::Sessions;
 
@@ -34,6 +35,7 @@ pub(crate) struct Applier {
     sessions: Arc<Sessions>,
     configurations: Arc<Configurations>,
     newest: watch::Sender<u64>,
+    changed: broadcast::Sender<TwinId>,
     queue: Mutex<Queue>,
 }
 
@@ -51,7 +53,8 @@ impl Applier {
         last: u64,
     ) -> Self {
         let queue = Mutex::new(Queue { next: last + 1, waiting: BTreeMap::new() });
-        Self { index, sessions, configurations, newest: watch::Sender::new(last), queue }
+        let changed = broadcast::Sender::new(TWIN_CHANGES_MAX);
+        Self { index, sessions, configurations, newest: watch::Sender::new(last), changed, queue }
     }
 
     /// Returns once commit `number` and all before it are visible.
@@ -82,6 +85,13 @@ impl Applier {
 
     fn show(&self, number: u64, effects: Effects) {
         self.index.apply(number, &effects.changes);
+        if self.changed.receiver_count() > 0 {
+            for change in &effects.changes {
+                if let Change::Twin(id, _) | Change::Deleted(id) = change {
+                    let _ = self.changed.send(id.clone());
+                }
+            }
+        }
         if let Some((id, configuration)) = effects.configuration {
             self.configurations.show(number, &id, configuration);
         }
@@ -91,6 +101,11 @@ impl Applier {
         for (id, reason) in effects.ended {
             self.sessions.end(&id, reason);
         }
+    }
+
+    /// Twins that are written or deleted from now on, each once it is visible, for those who wait for many.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<TwinId> {
+        self.changed.subscribe()
     }
 
     /// The number of the newest visible commit, and a way to wait for a later one.

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use hub_domain::id::JobId;
-use hub_domain::job::{JobAction, JobError, JobSpec, JobState, JobStatus};
+use hub_domain::job::{JobError, JobSpec, JobState, JobStatus, NewJob};
 use hub_domain::rights::Rights;
 use hub_domain::time::Timestamp;
 use hub_store::{PageLen, keys, tables};
@@ -23,21 +22,6 @@ pub struct Job {
     pub spec: JobSpec,
     /// Where it stands.
     pub state: JobState,
-}
-
-/// What a caller asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewJob {
-    /// Its name.
-    pub id: JobId,
-    /// What is done to each target.
-    pub action: JobAction,
-    /// Which devices: the body of a WHERE, or `*`.
-    pub condition: String,
-    /// When; now if there is none or it is past.
-    pub start: Option<Timestamp>,
-    /// How long it may act on devices.
-    pub execution_max: Option<Duration>,
 }
 
 /// Which jobs a list shows.
@@ -134,8 +118,7 @@ impl Hub {
     pub async fn job_create(&self, who: &Principal, job: NewJob) -> Result<Job> {
         who.must(Rights::SERVICE_CONNECT)?;
         let Some(mut txn) = self.attempts().next() else { return Err(Error::JobExists(job.id)) };
-        let NewJob { id, action, condition, start, execution_max } = job;
-        let spec = JobSpec::new(id, action, &condition, start, execution_max, txn.now())?;
+        let spec = JobSpec::new(job, txn.now())?;
         let state = JobState::new(spec.created, spec.start);
         txn.rows().expect_no_job(&spec.id);
         txn.rows().put_job_spec(&spec);

@@ -12,14 +12,13 @@ use hub_api::twin::{TwinPropertiesWrite, TwinWrite};
 use hub_domain::configuration::{ConfigurationSpec, Content};
 use hub_domain::id::{ConfigurationId, DeviceId, IdError, JobId, TwinId};
 use hub_domain::identity::{AuthenticationSpec, IdentitySpec, Status};
-use hub_domain::job::JobAction;
+use hub_domain::job::{JobAction, Management, NewJob};
 use hub_domain::method::MethodCall;
 use hub_domain::time::Timestamp;
 use hub_domain::twin::{SectionRecord, TwinPatch, TwinRecord, TwinUpdate};
 use hub_domain::version::Precondition;
 use hub_engine::bulk::{self, BulkAction};
 use hub_engine::configurations::preview::PreviewRequest;
-use hub_engine::jobs::NewJob;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -178,9 +177,18 @@ pub fn job(id: &str, body: JobRequest) -> Result<NewJob, ApiError> {
             wait_for_devices: body.wait_for_devices.unwrap_or(false),
         },
         _ => {
-            let text =
-                format!("type '{kind}' is not known; there are scheduleDeviceMethod and scheduleUpdateTwin");
-            return Err(ApiError::bad(400_000, "GenericBadRequest", text));
+            let parameters = body.parameters.unwrap_or_default();
+            let management = Management::parse(kind, &parameters).ok_or_else(|| {
+                let ours = Management::KINDS.join(", ");
+                let text = format!(
+                    "type '{kind}' is not known; there are scheduleDeviceMethod, scheduleUpdateTwin, {ours}"
+                );
+                ApiError::bad(400_000, "GenericBadRequest", text)
+            })?;
+            JobAction::Manage {
+                management: management.map_err(|error| ApiError::invalid(error.to_string()))?,
+                wait_for_devices: body.wait_for_devices.unwrap_or(false),
+            }
         }
     };
     let start = body.start_time.as_deref().filter(|text| !text.is_empty()).map(|text| {
@@ -191,14 +199,15 @@ pub fn job(id: &str, body: JobRequest) -> Result<NewJob, ApiError> {
             ))
         })
     });
-    let execution_max = body.max_execution_time_in_seconds;
+    // What is below zero is out of range like zero.
+    let seconds = |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     Ok(NewJob {
         id: job_id(id)?,
         action,
         condition: body.query_condition.ok_or_else(|| missing("queryCondition"))?,
         start: start.transpose()?,
-        // What is below zero is out of range like zero.
-        execution_max: execution_max.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
+        execution_max: body.max_execution_time_in_seconds.map(seconds),
+        device_timeout: body.device_timeout_in_seconds.map(seconds),
     })
 }
 

@@ -58,12 +58,17 @@ fn authentication(proof: &Proof) -> Authentication {
 /// A job as it is now.
 pub fn job(job: &Job) -> Result<JobResponse, ApiError> {
     let (spec, state) = (&job.spec, &job.state);
-    let (call, twin, wait) = match &spec.action {
-        JobAction::CallMethod { call, wait_for_devices } => {
-            (Some(method_request(call)?), None, Some(*wait_for_devices))
+    let (mut call, mut twin, mut parameters, mut wait) = (None, None, None, None);
+    match &spec.action {
+        JobAction::CallMethod { call: asked, wait_for_devices } => {
+            (call, wait) = (Some(method_request(asked)?), Some(*wait_for_devices));
         }
-        JobAction::PatchTwin(update) => (None, Some(job_twin(update)), None),
-    };
+        JobAction::PatchTwin(update) => twin = Some(job_twin(update)),
+        JobAction::Manage { management, wait_for_devices } => {
+            parameters = Some(management.parameters()).filter(|parameters| !parameters.is_null());
+            wait = Some(*wait_for_devices);
+        }
+    }
     let JobCounts { pending, running, succeeded, failed, cancelled } = state.counts;
     Ok(JobResponse {
         job_id: spec.id.to_string(),
@@ -76,7 +81,9 @@ pub fn job(job: &Job) -> Result<JobResponse, ApiError> {
         max_execution_time_in_seconds: spec.execution_max.as_secs(),
         cloud_to_device_method: call,
         update_twin: twin,
+        parameters,
         wait_for_devices: wait,
+        device_timeout_in_seconds: spec.device_timeout.map(|timeout| timeout.as_secs()),
         failure_reason: state.failure.clone(),
         status_message: None,
         device_job_statistics: JobStatistics {

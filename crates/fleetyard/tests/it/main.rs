@@ -3,5 +3,6 @@
 
 mod cli;
 mod crash;
+mod management;
 mod serve;
 mod support;

@@ -32,7 +32,7 @@ const COLUMNS: [(&str, &str); 7] = [
     ("succeeded", "deviceJobStatistics.succeededCount"),
     ("failed", "deviceJobStatistics.failedCount"),
 ];
-const FIELDS: [(&str, &str); 17] = [
+const FIELDS: [(&str, &str); 19] = [
     ("job", "jobId"),
     ("type", "type"),
     ("status", "status"),
@@ -40,6 +40,8 @@ const FIELDS: [(&str, &str); 17] = [
     ("where", "queryCondition"),
     ("method", "cloudToDeviceMethod"),
     ("waits for devices", "waitForDevices"),
+    ("parameters", "parameters"),
+    ("seconds for a report", "deviceTimeoutInSeconds"),
     ("twin", "updateTwin"),
     ("created", "createdTime"),
     ("start", "startTime"),
@@ -69,6 +71,18 @@ pub enum Kind {
     Method,
     /// Changes twins.
     Twin,
+    /// Restarts devices.
+    Reboot,
+    /// Puts devices back as they left the factory.
+    FactoryReset,
+    /// Brings devices to another firmware.
+    FirmwareUpdate,
+    /// Merges into the configuration of devices.
+    UpdateConfiguration,
+    /// Has devices report, and reads reported properties.
+    ReadProperties,
+    /// Merges into the desired properties of devices, which must confirm them.
+    WriteProperties,
 }
 
 impl Kind {
@@ -76,6 +90,12 @@ impl Kind {
         match self {
             Kind::Method => "scheduleDeviceMethod",
             Kind::Twin => "scheduleUpdateTwin",
+            Kind::Reboot => "rebootDevice",
+            Kind::FactoryReset => "factoryResetDevice",
+            Kind::FirmwareUpdate => "firmwareUpdate",
+            Kind::UpdateConfiguration => "updateDeviceConfiguration",
+            Kind::ReadProperties => "readDeviceProperties",
+            Kind::WriteProperties => "writeDeviceProperties",
         }
     }
 }
@@ -106,6 +126,9 @@ pub struct What {
     /// Merge into the desired properties, likewise.
     #[arg(long, value_name = "JSON")]
     desired: Option<String>,
+    /// One of the types of device management, all but method and twin: a device is done when it has reported so.
+    #[arg(long = "type", value_enum, value_name = "TYPE", conflicts_with_all = ["method", "tags", "desired"])]
+    kind: Option<Kind>,
 }
 
 /// How the method is called.
@@ -113,13 +136,17 @@ pub struct What {
 #[derive(Args, Debug)]
 pub struct How {
     /// What is given to the method: JSON, @FILE, or - for standard input.
-    #[arg(long, value_name = "JSON", conflicts_with_all = ["tags", "desired"])]
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["tags", "desired", "kind"])]
     payload: Option<String>,
+    /// What the type takes, likewise: {"version", "url", "sha256", "size"} for firmware-update, {"configuration": {…}},
+    /// {"properties": ["name.name", …]} to read and {"properties": {…}} to write.
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["tags", "desired", "method"])]
+    parameters: Option<String>,
     /// How long a device may take to answer, in seconds, 5 to 300.
-    #[arg(long, default_value_t = 30, value_name = "SECONDS", conflicts_with_all = ["tags", "desired"])]
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", conflicts_with_all = ["tags", "desired", "kind"])]
     timeout: u64,
     /// How long to wait for devices that are not connected, in seconds, 0 to 300.
-    #[arg(long, default_value_t = 0, value_name = "SECONDS", conflicts_with_all = ["tags", "desired"])]
+    #[arg(long, default_value_t = 0, value_name = "SECONDS", conflicts_with_all = ["tags", "desired", "kind"])]
     connect_timeout: u64,
     /// Wait for devices that are not connected as long as the job runs.
     #[arg(long, conflicts_with_all = ["tags", "desired", "connect_timeout"])]
@@ -143,6 +170,9 @@ pub struct Create {
     /// How long after its start it may act on devices, in seconds, 1 to 2592000; an hour without it.
     #[arg(long, value_name = "SECONDS")]
     max_time: Option<u64>,
+    /// How long a device may take to report that it did what it was told, in seconds; as long as the job runs without it.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["tags", "desired", "method"])]
+    device_timeout: Option<u64>,
     /// Watch it to its end, as `job watch` does.
     #[arg(long)]
     watch: bool,
@@ -151,7 +181,7 @@ pub struct Create {
 /// What to do with jobs.
 #[derive(Subcommand, Debug)]
 pub enum Action {
-    /// Create a job: a method or a patch of twins, over the devices of a condition.
+    /// Create a job: a method, a patch of twins or a type of device management, over the devices of a condition.
     Create(Box<Create>),
     /// List jobs, over and not over.
     List {
@@ -218,6 +248,7 @@ fn body(job: &Create) -> Result<Value> {
         "queryCondition": job.which.condition.as_deref().unwrap_or("*"),
         "startTime": job.start.map(|start| start.to_string()),
         "maxExecutionTimeInSeconds": job.max_time,
+        "deviceTimeoutInSeconds": job.device_timeout,
     });
     if let Some(method) = &job.what.method {
         body["type"] = Kind::Method.on_the_wire().into();
@@ -227,6 +258,15 @@ fn body(job: &Create) -> Result<Value> {
             "responseTimeoutInSeconds": job.how.timeout,
             "connectTimeoutInSeconds": job.how.connect_timeout,
         });
+        body["waitForDevices"] = job.how.wait_for_devices.into();
+    } else if let Some(kind) = job.what.kind {
+        if matches!(kind, Kind::Method | Kind::Twin) {
+            let text =
+                "--type is for device management; use --method NAME, or --tags and --desired, for these two";
+            return Err(Error::usage(text));
+        }
+        body["type"] = kind.on_the_wire().into();
+        body["parameters"] = job.how.parameters.as_deref().map(read_json).transpose()?.into();
         body["waitForDevices"] = job.how.wait_for_devices.into();
     } else {
         body["type"] = Kind::Twin.on_the_wire().into();

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::JobSpec;
+use super::{JobSpec, Reported};
 use crate::id::TwinId;
 use crate::method::MethodResult;
 use crate::query::{Datum, Path, Row};
 use crate::time::Timestamp;
+use crate::twin::Twin;
 
 /// Where a target stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,14 @@ pub struct JobItem {
     pub answer: Option<MethodResult>,
     /// Why it failed.
     pub error: Option<ItemError>,
+    /// When the device took the action; from then on its report is waited for.
+    pub acted: Option<Timestamp>,
+    /// What its twin said before, see [`super::Management::before`].
+    pub before: Option<Value>,
+    /// The version of its desired section that was written.
+    pub version: Option<u64>,
+    /// What it reported in the end.
+    pub report: Option<Value>,
 }
 
 impl JobItem {
@@ -88,6 +97,10 @@ impl JobItem {
             ended: None,
             answer: None,
             error: None,
+            acted: None,
+            before: None,
+            version: None,
+            report: None,
         }
     }
 
@@ -95,6 +108,28 @@ impl JobItem {
     #[must_use]
     pub fn run(self, now: Timestamp) -> Self {
         Self { status: ItemStatus::Running, started: Some(now), ..self }
+    }
+
+    /// The device took it: it answered, or has a new desired section. What it reports is waited for.
+    #[must_use]
+    pub fn act(self, answer: Option<MethodResult>, version: Option<u64>, now: Timestamp) -> Self {
+        let started = self.started.or(Some(now));
+        Self { status: ItemStatus::Running, started, acted: Some(now), answer, version, ..self }
+    }
+
+    /// Its report is all that is missing.
+    pub fn awaits_report(&self) -> bool {
+        self.status == ItemStatus::Running && self.acted.is_some()
+    }
+
+    /// It is settled by what the device reported, or by its silence.
+    #[must_use]
+    pub fn conclude(self, outcome: Result<Value, ItemError>, now: Timestamp) -> Self {
+        let (status, report, error) = match outcome {
+            Ok(report) => (ItemStatus::Completed, Some(report), None),
+            Err(error) => (ItemStatus::Failed, None, Some(error)),
+        };
+        Self { status, ended: Some(now), report, error, ..self }
     }
 
     /// It is settled.
@@ -122,8 +157,8 @@ pub struct JobRow {
 }
 
 impl JobRow {
-    /// The record in the shape of S 6.2.
-    pub fn new(spec: &JobSpec, item: &JobItem) -> Self {
+    /// The record in the shape of S 6.2; `twin` is the target's, for the step that it reports.
+    pub fn new(spec: &JobSpec, item: &JobItem, twin: Option<&Twin>) -> Self {
         let mut row = Map::new();
         let mut put = |key: &str, value: Value| {
             row.insert(key.into(), value);
@@ -142,7 +177,7 @@ impl JobRow {
             put("endTimeUtc", ended.to_string().into());
         }
         put("createdDateTimeUtc", item.created.to_string().into());
-        let updated = item.ended.or(item.started).unwrap_or(item.created);
+        let updated = item.ended.or(item.acted).or(item.started).unwrap_or(item.created);
         put("lastUpdatedDateTimeUtc", updated.to_string().into());
         if item.status == ItemStatus::Completed {
             let answer = item.answer.as_ref().map(|answer| {
@@ -151,7 +186,16 @@ impl JobRow {
                     .unwrap_or_else(|_| Value::String(answer.payload.clone()));
                 json!({ "status": answer.status, "payload": payload })
             });
-            put("outcome", json!({ "deviceMethodResponse": answer }));
+            let mut outcome = json!({ "deviceMethodResponse": answer });
+            if let Some(report) = &item.report {
+                outcome["reported"] = report.clone();
+            }
+            put("outcome", outcome);
+        }
+        if item.awaits_report()
+            && let Some(Reported::Underway(Some(progress))) = twin.map(|twin| spec.reported(item, twin))
+        {
+            put("progress", progress);
         }
         if let Some(error) = &item.error {
             put("error", json!({ "code": error.code, "description": error.description }));

@@ -4,6 +4,7 @@
 //! is decided by [`JobState::next_step`] alone. Nothing here acts on a device or knows who runs the job.
 
 mod item;
+mod management;
 mod state;
 mod step;
 #[cfg(test)]
@@ -12,16 +13,19 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
+use serde_json::Value;
+
 pub use item::{ItemError, ItemStatus, JobItem, JobRow};
+pub use management::{Act, Firmware, Management, ParameterError, Reported};
 pub use state::{JobCounts, JobState, JobStatus, Settled};
 pub use step::Step;
 
 use crate::id::JobId;
 use crate::limits::{JOB_AHEAD_MAX, JOB_EXECUTION_DEFAULT, JOB_EXECUTION_MAX};
-use crate::method::MethodCall;
+use crate::method::{MethodCall, MethodResult};
 use crate::query::{Condition, Source};
 use crate::time::Timestamp;
-use crate::twin::TwinUpdate;
+use crate::twin::{Twin, TwinUpdate};
 
 /// What is done to each target.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +39,13 @@ pub enum JobAction {
         /// Waits for devices that are offline as long as the job runs, instead of for the connect timeout.
         wait_for_devices: bool,
     },
+    /// One of the types of device management: done when the device has reported so.
+    Manage {
+        /// Which.
+        management: Management,
+        /// Waits for devices that are offline as long as the job runs.
+        wait_for_devices: bool,
+    },
 }
 
 impl JobAction {
@@ -43,6 +54,7 @@ impl JobAction {
         match self {
             JobAction::PatchTwin(_) => "scheduleUpdateTwin",
             JobAction::CallMethod { .. } => "scheduleDeviceMethod",
+            JobAction::Manage { management, .. } => management.kind(),
         }
     }
 
@@ -50,13 +62,42 @@ impl JobAction {
     pub fn wait(&self) -> Option<Duration> {
         match self {
             JobAction::PatchTwin(_) => Some(Duration::ZERO),
-            JobAction::CallMethod { wait_for_devices: true, .. } => None,
+            JobAction::CallMethod { wait_for_devices: true, .. }
+            | JobAction::Manage { wait_for_devices: true, .. } => None,
             JobAction::CallMethod { call, .. } => Some(call.connect_timeout),
+            JobAction::Manage { .. } => Some(Duration::ZERO),
+        }
+    }
+
+    /// How each target is reached.
+    pub fn act(&self) -> Act {
+        match self {
+            JobAction::PatchTwin(update) => Act::Patch(update.clone()),
+            JobAction::CallMethod { call, .. } => Act::Call(call.clone()),
+            JobAction::Manage { management, .. } => management.act(),
         }
     }
 }
 
-/// What its creator asked for.
+/// What its creator asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    /// Its name.
+    pub id: JobId,
+    /// What is done to each target.
+    pub action: JobAction,
+    /// Which devices: the body of a WHERE, or `*`.
+    pub condition: String,
+    /// When; now if there is none or it is past.
+    pub start: Option<Timestamp>,
+    /// How long it may act on devices; [`JOB_EXECUTION_DEFAULT`] if there is none.
+    pub execution_max: Option<Duration>,
+    /// How long a device that took the action may be silent before it counts as failed; as long as the job runs if there
+    /// is none.
+    pub device_timeout: Option<Duration>,
+}
+
+/// The same, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobSpec {
     /// Its name.
@@ -73,7 +114,12 @@ pub struct JobSpec {
     pub start: Timestamp,
     /// How long after its start it may act on devices.
     pub execution_max: Duration,
+    /// How long a device that took the action may be silent.
+    pub device_timeout: Option<Duration>,
 }
+
+/// What came of a call or a patch: the device's answer and the version of its desired section, where there are any.
+pub type Taken = Result<(Option<MethodResult>, Option<u64>), ItemError>;
 
 /// Why something is not a job. The text says what was wrong and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,16 +134,10 @@ impl fmt::Display for JobError {
 impl std::error::Error for JobError {}
 
 impl JobSpec {
-    /// Checks a request. No start, or one in the past, is now; no time is [`JOB_EXECUTION_DEFAULT`].
-    pub fn new(
-        id: JobId,
-        action: JobAction,
-        condition: &str,
-        start: Option<Timestamp>,
-        execution_max: Option<Duration>,
-        now: Timestamp,
-    ) -> Result<Self, JobError> {
-        let parsed = Condition::parse(condition)
+    /// Checks a request.
+    pub fn new(new: NewJob, now: Timestamp) -> Result<Self, JobError> {
+        let NewJob { id, action, condition: condition_text, start, execution_max, device_timeout } = new;
+        let parsed = Condition::parse(&condition_text)
             .map_err(|error| JobError(format!("queryCondition is invalid: {error}")))?;
         if parsed.source() == Source::DeviceJobs {
             return Err(JobError(
@@ -122,13 +162,68 @@ impl JobSpec {
                 JOB_AHEAD_MAX.as_secs() / 86_400
             )));
         }
-        let condition_text = condition.to_owned();
-        Ok(Self { id, action, condition_text, condition: parsed, created: now, start, execution_max })
+        if device_timeout.is_some_and(|timeout| timeout.is_zero() || timeout > execution_max) {
+            return Err(JobError(format!(
+                "deviceTimeoutInSeconds must be within [1; {}], the time that the job has",
+                execution_max.as_secs()
+            )));
+        }
+        let created = now;
+        Ok(Self {
+            id,
+            action,
+            condition_text,
+            condition: parsed,
+            created,
+            start,
+            execution_max,
+            device_timeout,
+        })
     }
 
     /// From here on it acts on no device. Counted from the time it was set for, so that a hub that was down does not
     /// act outside of the window that its operator chose.
     pub fn deadline(&self) -> Timestamp {
         self.start.plus(self.execution_max)
+    }
+
+    /// Whether a device is done only when it has reported so.
+    pub fn awaits_reports(&self) -> bool {
+        matches!(self.action, JobAction::Manage { .. })
+    }
+
+    /// A target whose device is about to be called or patched.
+    pub fn begin(&self, item: JobItem, twin: &Twin, now: Timestamp) -> JobItem {
+        match &self.action {
+            JobAction::Manage { management, .. } => {
+                JobItem { before: management.before(twin), ..item.run(now) }
+            }
+            _ => item.run(now),
+        }
+    }
+
+    /// A target that was called, or patched to `version` of its desired section, as it stands then.
+    pub fn taken(&self, item: JobItem, outcome: Taken, now: Timestamp) -> JobItem {
+        let answer = match outcome {
+            Err(error) => return item.settle(Err(error), now),
+            Ok((answer, version)) => match &self.action {
+                JobAction::Manage { management, .. } => {
+                    return match answer.as_ref().map_or(Ok(()), |answer| management.takes(answer)) {
+                        Ok(()) => item.act(answer, version, now),
+                        Err(error) => JobItem { answer, ..item.settle(Err(error), now) },
+                    };
+                }
+                _ => answer,
+            },
+        };
+        item.settle(Ok(answer), now)
+    }
+
+    /// What `twin` says of a target that [awaits a report](JobItem::awaits_report).
+    pub fn reported(&self, item: &JobItem, twin: &Twin) -> Reported {
+        match &self.action {
+            JobAction::Manage { management, .. } => management.reported(item, twin),
+            JobAction::PatchTwin(_) | JobAction::CallMethod { .. } => Reported::Done(Value::Null),
+        }
     }
 }

@@ -17,7 +17,15 @@ fn at(seconds: i64) -> Timestamp {
 fn spec(condition: &str, start: Option<i64>, execution: Option<u64>) -> Result<JobSpec, JobError> {
     let action = JobAction::PatchTwin(TwinUpdate::default());
     let id = JobId::parse("roll-1").expect("an id");
-    JobSpec::new(id, action, condition, start.map(at), execution.map(Duration::from_secs), at(0))
+    let new = NewJob {
+        id,
+        action,
+        condition: condition.into(),
+        start: start.map(at),
+        execution_max: execution.map(Duration::from_secs),
+        device_timeout: None,
+    };
+    JobSpec::new(new, at(0))
 }
 
 #[test]
@@ -96,7 +104,7 @@ fn rows_look_as_documented() {
     let id = TwinId::parse("d1", None).expect("an id");
     let pending = JobItem::new(id.clone(), at(0));
     assert_eq!(
-        JobRow::new(&spec, &pending).document(),
+        JobRow::new(&spec, &pending, None).document(),
         json!({
             "deviceId": "d1", "jobId": "roll-1", "jobType": "scheduleUpdateTwin", "status": "pending",
             "createdDateTimeUtc": at(0).to_string(), "lastUpdatedDateTimeUtc": at(0).to_string(),
@@ -104,17 +112,17 @@ fn rows_look_as_documented() {
     );
     let answer = MethodResult { status: 200, payload: r#"{"ok":true}"#.into() };
     let done = pending.clone().run(at(1)).settle(Ok(Some(answer)), at(2));
-    let row = JobRow::new(&spec, &done).document();
+    let row = JobRow::new(&spec, &done, None).document();
     assert_eq!(row["outcome"], json!({"deviceMethodResponse": {"status": 200, "payload": {"ok": true}}}));
     assert_eq!(
         (row["startTimeUtc"].clone(), row["endTimeUtc"].clone()),
         (json!(at(1).to_string()), json!(at(2).to_string()))
     );
     let error = ItemError { code: "404103".into(), description: "offline".into() };
-    let failed = JobRow::new(&spec, &pending.clone().settle(Err(error), at(2))).document();
+    let failed = JobRow::new(&spec, &pending.clone().settle(Err(error), at(2)), None).document();
     assert_eq!((failed["status"].as_str(), failed.get("outcome")), (Some("failed"), None));
     assert_eq!(failed["error"], json!({"code": "404103", "description": "offline"}));
-    assert_eq!(JobRow::new(&spec, &pending.cancel(at(3))).document()["status"], "canceled");
+    assert_eq!(JobRow::new(&spec, &pending.cancel(at(3)), None).document()["status"], "canceled");
 }
 
 /// One thing that can happen to a running job.

@@ -165,7 +165,8 @@ impl<'q> JobScan<'q> {
         loop {
             if let Some((spec, ranges)) = &mut self.current {
                 for item in self.items.by_ref() {
-                    let row = JobRow::new(spec, &item);
+                    let entry = item.awaits_report().then(|| self.hub.index.get(&item.id)).flatten();
+                    let row = JobRow::new(spec, &item, entry.as_ref().map(|entry| &*entry.twin));
                     if self.query.matches(&row) {
                         return Ok(Some(Found::Job(spec.id.clone(), item.id, row)));
                     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hub_domain::id::TwinId;
-use hub_domain::job::{ItemError, ItemStatus, JobAction, JobItem, Settled};
+use hub_domain::job::{ItemError, ItemStatus, JobItem, Settled};
 use hub_domain::method::{MethodCall, MethodResult};
 use hub_domain::time::Timestamp;
 use hub_store::{keys, tables};
@@ -72,19 +72,18 @@ impl<'h> Calls<'h> {
 
 impl JobRun<'_> {
     /// One step of a method job: write the answers that came, or call more devices, or wait for something to happen.
-    pub(super) async fn step_calls(&mut self) -> Result<()> {
-        let JobAction::CallMethod { call, .. } = self.spec.action.clone() else { return Ok(()) };
-        if self.write_answers().await? {
+    pub(super) async fn step_calls(&mut self, call: &MethodCall) -> Result<()> {
+        if self.write_answers().await? || self.settle_reports().await? {
             return Ok(());
         }
-        if !self.calls().collect_arrivals() {
+        if !self.calls.collect_arrivals() {
             self.unseen = Some(keys::job_items(&self.spec.id));
         }
-        if self.unseen.is_some() || !self.calls().arrived.is_empty() {
-            return self.call_more(&call).await;
+        if self.unseen.is_some() || !self.calls.arrived.is_empty() {
+            return self.call_more(call).await;
         }
         let now = self.hub.now();
-        let looked_at_all = *self.calls().looked_at_all.get_or_insert(now);
+        let looked_at_all = *self.calls.looked_at_all.get_or_insert(now);
         let waits_until = self.spec.action.wait().map(|wait| looked_at_all.plus(wait));
         if waits_until.is_some_and(|until| until <= now) {
             let waited = self.spec.action.wait().unwrap_or_default();
@@ -103,25 +102,25 @@ impl JobRun<'_> {
         Ok(())
     }
 
-    /// Only answers are missing.
-    pub(super) async fn await_calls(&mut self) -> Result<()> {
-        if self.write_answers().await? {
+    /// Only answers and reports are missing.
+    pub(super) async fn await_answers(&mut self) -> Result<()> {
+        if self.write_answers().await? || self.settle_reports().await? {
             return Ok(());
         }
         self.wait(JOB_CLOCK_INTERVAL).await;
         Ok(())
     }
 
-    /// Waits for an answer, an arrival or a cancellation, at most so long.
+    /// Waits for an answer, a report, an arrival or a cancellation, at most so long.
     async fn wait(&mut self, most: Duration) {
-        let wake = self.wake.clone();
-        let calls = self.calls();
+        let Self { calls, watch, wake, unseen, spec, .. } = self;
         tokio::select! {
             biased;
             Some(outcome) = calls.waiting.next(), if !calls.waiting.is_empty() => calls.answered.push(outcome),
+            () = watch.changed() => {}
             arrival = calls.arrivals.recv() => match arrival {
                 Ok(id) => calls.arrived.push(id),
-                Err(RecvError::Lagged(_)) => self.unseen = Some(keys::job_items(&self.spec.id)),
+                Err(RecvError::Lagged(_)) => *unseen = Some(keys::job_items(&spec.id)),
                 Err(RecvError::Closed) => tokio::time::sleep(most).await,
             },
             () = wake.notified() => {}
@@ -131,8 +130,8 @@ impl JobRun<'_> {
 
     /// Writes the answers that came. `false` if there are none.
     async fn write_answers(&mut self) -> Result<bool> {
-        self.calls().collect();
-        let answered = std::mem::take(&mut self.calls().answered);
+        self.calls.collect();
+        let answered = std::mem::take(&mut self.calls.answered);
         if answered.is_empty() {
             return Ok(false);
         }
@@ -149,15 +148,21 @@ impl JobRun<'_> {
             let Some(mut txn) = self.hub.attempts().next() else { return Ok(()) };
             let Some(mut state) = txn.rows().job_state(&self.spec.id).await? else { return Ok(()) };
             let now = txn.now();
-            let mut settled = Settled::default();
+            let (mut settled, mut awaiting) = (Settled::default(), Vec::new());
             for (item, outcome) in outcomes {
-                settled.count(outcome.is_ok());
-                txn.rows().put_job_item(&self.spec.id, &item.clone().settle(outcome.clone(), now));
+                let taken = outcome.clone().map(|answer| (answer, None));
+                let item = self.spec.taken(item.clone(), taken, now);
+                txn.rows().put_job_item(&self.spec.id, &item);
+                match item.awaits_report() {
+                    true => awaiting.push(item),
+                    false => settled.count(item.status == ItemStatus::Completed),
+                }
             }
             state.settle_running(settled);
             txn.rows().put_job_state(&self.spec.id, &state);
             // Only somebody who cancels the job can be in between, and that happens once.
             if txn.commit().await? {
+                awaiting.iter().for_each(|item| self.watch.expect(&self.spec, item));
                 return Ok(());
             }
         }
@@ -167,7 +172,7 @@ impl JobRun<'_> {
     async fn call_more(&mut self, call: &MethodCall) -> Result<()> {
         let calls_of_all = self.hub.jobs.calls.clone();
         let wake = self.wake.clone();
-        let calls = self.calls();
+        let calls = &mut self.calls;
         let first = tokio::select! {
             biased;
             Some(outcome) = calls.waiting.next(), if !calls.waiting.is_empty() => {
@@ -199,7 +204,7 @@ impl JobRun<'_> {
         if self.claim(&mut claimed, &failed).await? {
             for (item, permit) in claimed.into_iter().zip(permits) {
                 let called = called(self.hub, item, call.clone(), permit);
-                self.calls().waiting.push(Box::pin(called));
+                self.calls.waiting.push(Box::pin(called));
             }
         }
         Ok(())
@@ -207,10 +212,10 @@ impl JobRun<'_> {
 
     /// The next targets to look at: of devices that arrived, or else of the round over all.
     async fn targets(&mut self, most: usize) -> Result<Vec<JobItem>> {
-        if self.calls().arrived.is_empty() {
+        if self.calls.arrived.is_empty() {
             return Ok(self.next_pending(most).await?.unwrap_or_default());
         }
-        let arrived = &mut self.calls().arrived;
+        let arrived = &mut self.calls.arrived;
         let some = arrived.split_off(arrived.len().saturating_sub(most));
         let mut pending: Vec<JobItem> = Vec::new();
         for id in some {
@@ -229,7 +234,11 @@ impl JobRun<'_> {
             state.run(claimed.len() as u64);
             state.settle_pending(Settled { succeeded: 0, failed: failed.len() as u64 });
             for item in claimed.iter_mut() {
-                *item = item.clone().run(now);
+                let twin = self.hub.index.get(&item.id).map(|entry| entry.twin.clone());
+                *item = match twin {
+                    Some(twin) => self.spec.begin(item.clone(), &twin, now),
+                    None => item.clone().run(now),
+                };
                 txn.rows().put_job_item(&self.spec.id, item);
             }
             for (item, error) in failed {

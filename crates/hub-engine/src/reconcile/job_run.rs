@@ -8,9 +8,7 @@
 use std::sync::Arc;
 
 use hub_domain::actor::Actor;
-use hub_domain::job::{
-    ItemError, ItemStatus, JobAction, JobItem, JobSpec, JobState, JobStatus, Settled, Step,
-};
+use hub_domain::job::{Act, ItemError, ItemStatus, JobItem, JobSpec, JobState, JobStatus, Settled, Step};
 use hub_domain::query::Source as From;
 use hub_domain::twin::{TwinUpdate, WriteMode};
 use hub_domain::version::Precondition;
@@ -19,6 +17,7 @@ use hub_store::{KeyRange, PageLen, keys, tables};
 use tokio::sync::Notify;
 
 use super::job_calls::Calls;
+use super::job_watch::Watch;
 use super::parts::Parts;
 use crate::Hub;
 use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS, QUERY_CHUNK_ENTRIES};
@@ -32,19 +31,21 @@ pub(super) struct JobRun<'h> {
     pub(super) wake: Arc<Notify>,
     /// The targets that were not looked at since the run, or the last round over all targets, began.
     pub(super) unseen: Option<KeyRange>,
-    calls: Calls<'h>,
+    pub(super) calls: Calls<'h>,
+    pub(super) watch: Watch,
 }
 
 impl<'h> JobRun<'h> {
     pub(super) fn new(hub: &'h Hub, spec: JobSpec, wake: Arc<Notify>) -> Self {
         let unseen = Some(keys::job_items(&spec.id));
-        let calls = Calls::new(hub);
-        Self { hub, spec, wake, unseen, calls }
+        let (calls, watch) = (Calls::new(hub), Watch::new(hub, &spec));
+        Self { hub, spec, wake, unseen, calls, watch }
     }
 
     /// Goes on from wherever the job stands to its end.
     pub(super) async fn run(mut self) -> Result<()> {
-        self.settle_unknown().await?;
+        self.take_up().await?;
+        let act = self.spec.action.act();
         loop {
             let state = tables::jobs::state(&*self.hub.store, &self.spec.id).await?;
             let state = state.ok_or_else(|| Error::JobNotFound(self.spec.id.clone()))?;
@@ -62,13 +63,13 @@ impl<'h> JobRun<'h> {
                     self.change(|state, now| state.fail(reason.clone(), now)).await?;
                 }
                 Step::Find => self.find(&state).await?,
-                Step::Run => match &self.spec.action {
-                    JobAction::PatchTwin(update) => self.patch(update.clone()).await?,
-                    JobAction::CallMethod { .. } => self.step_calls().await?,
+                Step::Run => match &act {
+                    Act::Patch(update) => self.patch(update).await?,
+                    Act::Call(call) => self.step_calls(call).await?,
                 },
                 Step::Expire => self.expire().await?,
                 Step::Cancel => self.settle_page(None).await?,
-                Step::Await => self.await_calls().await?,
+                Step::Await => self.await_answers().await?,
                 Step::Finish => {
                     self.change(|state, now| state.finish(now)).await?;
                 }
@@ -145,14 +146,15 @@ impl<'h> JobRun<'h> {
     }
 
     /// Patches the next targets.
-    async fn patch(&mut self, update: TwinUpdate) -> Result<()> {
+    async fn patch(&mut self, update: &TwinUpdate) -> Result<()> {
+        self.settle_reports().await?;
         let Some(items) = self.next_pending(JOB_BATCH_TARGETS).await? else {
             self.unseen = Some(keys::job_items(&self.spec.id));
             return Ok(());
         };
         let mut parts = Parts::new(items);
         while let Some(part) = parts.next() {
-            if !self.try_patch(&part.items, &update, part.is_last_try()).await? {
+            if !self.try_patch(&part.items, update, part.is_last_try()).await? {
                 parts.refused(part);
             }
         }
@@ -166,20 +168,34 @@ impl<'h> JobRun<'h> {
         let Some(mut txn) = self.hub.attempts_by(&actor).next() else { return Ok(false) };
         let Some(mut state) = self.running_state(&mut txn).await? else { return Ok(true) };
         let now = txn.now();
-        let mut settled = Settled::default();
+        let (mut settled, mut awaiting) = (Settled::default(), Vec::new());
         for item in items {
-            let outcome = if give_up {
+            let written = if give_up {
                 Err(Error::Contended(item.id.clone()))
             } else {
                 self.hub.put_twin_update(&mut txn, &item.id, update, WriteMode::Patch, &Precondition::None)
             };
-            let outcome = outcome.map(|_| None).map_err(|error| item_error(&error));
-            settled.count(outcome.is_ok());
-            txn.rows().put_job_item(&self.spec.id, &item.clone().settle(outcome, now));
+            let item = match written {
+                Ok((entry, twin)) => {
+                    let item = self.spec.begin(item.clone(), &entry.twin, now);
+                    self.spec.taken(item, Ok((None, Some(twin.desired.version))), now)
+                }
+                Err(error) => self.spec.taken(item.clone(), Err(item_error(&error)), now),
+            };
+            txn.rows().put_job_item(&self.spec.id, &item);
+            match item.awaits_report() {
+                true => awaiting.push(item),
+                false => settled.count(item.status == ItemStatus::Completed),
+            }
         }
+        state.run(awaiting.len() as u64);
         state.settle_pending(settled);
         txn.rows().put_job_state(&self.spec.id, &state);
-        txn.commit().await
+        let committed = txn.commit().await?;
+        if committed {
+            awaiting.iter().for_each(|item| self.watch.expect(&self.spec, item));
+        }
+        Ok(committed)
     }
 
     /// The job's time is over.
@@ -227,8 +243,9 @@ impl<'h> JobRun<'h> {
         Ok(())
     }
 
-    /// Calls that a former process made: whether the devices acted on them, nobody knows, so they are never made again.
-    async fn settle_unknown(&mut self) -> Result<()> {
+    /// What a former process left: reports that are awaited still, and calls of which nobody knows whether the devices
+    /// acted on them, so they are never made again.
+    async fn take_up(&mut self) -> Result<()> {
         let state = tables::jobs::state(&*self.hub.store, &self.spec.id).await?;
         if state.is_none_or(|state| state.counts.running == 0) {
             return Ok(());
@@ -242,16 +259,14 @@ impl<'h> JobRun<'h> {
         while let Some(range) = rest {
             let page = tables::jobs::items(&*self.hub.store, range, PageLen::MAX).await?;
             rest = page.rest;
-            let running = page.entries.into_iter().map(|((_, item), _)| item);
-            let running: Vec<_> = running.filter(|item| item.status == ItemStatus::Running).collect();
-            let outcomes = running.into_iter().map(|item| (item, Err(error.clone()))).collect::<Vec<_>>();
+            let items = page.entries.into_iter().map(|((_, item), _)| item);
+            let running = items.filter(|item| item.status == ItemStatus::Running);
+            let (awaiting, unknown): (Vec<_>, Vec<_>) = running.partition(JobItem::awaits_report);
+            awaiting.iter().for_each(|item| self.watch.expect(&self.spec, item));
+            let outcomes: Vec<_> = unknown.into_iter().map(|item| (item, Err(error.clone()))).collect();
             self.settle_running(&outcomes).await?;
         }
         Ok(())
-    }
-
-    pub(super) fn calls(&mut self) -> &mut Calls<'h> {
-        &mut self.calls
     }
 }
 

@@ -4,6 +4,7 @@ mod configurations;
 mod events;
 mod job_calls;
 mod job_run;
+mod job_watch;
 mod jobs;
 mod parts;
 

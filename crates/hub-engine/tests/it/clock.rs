@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use hub_domain::id::JobId;
+use hub_domain::job::NewJob;
 use hub_domain::job::{JobAction, JobStatus};
 use hub_domain::time::Timestamp;
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
 use hub_engine::events::EventFilter;
-use hub_engine::jobs::NewJob;
 use hub_engine::{Credential, Error};
 use hub_testkit::{START_SECONDS, TestHub};
 use serde_json::json;
@@ -29,6 +29,7 @@ async fn versions_positions_and_jobs_go_on_when_the_clock_jumps() {
         condition: "*".into(),
         start: Some(at(3600)),
         execution_max: None,
+        device_timeout: None,
     };
     test.hub.job_create(&owner, job).await.expect("created");
     let (mut version, mut position) = (1, None);

@@ -6,12 +6,12 @@ use hub_domain::actor::Actor;
 use hub_domain::event::{EventKind, EventSource, Position};
 use hub_domain::id::{JobId, TwinId};
 use hub_domain::job::JobAction;
+use hub_domain::job::NewJob;
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
 use hub_engine::Credential;
 use hub_engine::bulk::{BulkAction, BulkItem};
 use hub_engine::events::EventFilter;
-use hub_engine::jobs::NewJob;
 use hub_testkit::TestHub;
 use serde_json::{Value, json};
 
@@ -129,6 +129,7 @@ async fn jobs_sign_what_they_wrote() {
         condition: "*".into(),
         start: None,
         execution_max: None,
+        device_timeout: None,
     };
     test.hub.job_create(&test.owner(), job).await.expect("created");
     let mut watch = test.hub.events_watch();

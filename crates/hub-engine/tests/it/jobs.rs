@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hub_domain::actor::Actor;
 use hub_domain::id::JobId;
-use hub_domain::job::{JobAction, JobCounts, JobStatus};
+use hub_domain::job::{JobAction, JobCounts, JobStatus, NewJob};
 use hub_domain::link::Downlink;
 use hub_domain::method::{MethodCall, MethodResult};
 use hub_domain::session::Family;
@@ -13,7 +13,7 @@ use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
 use hub_engine::config::{JOB_PRUNE_INTERVAL, SESSION_QUEUE_MAX};
 use hub_engine::configurations::explain::Setter;
-use hub_engine::jobs::{Job, JobFilter, NewJob};
+use hub_engine::jobs::{Job, JobFilter};
 use hub_engine::{Attachment, Credential, Error};
 use hub_testkit::{START_SECONDS, TestHub};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::{desired, id, tags};
 
-fn name(text: &str) -> JobId {
+pub(crate) fn name(text: &str) -> JobId {
     JobId::parse(text).expect("a valid id")
 }
 
@@ -32,6 +32,7 @@ fn patching(job: &str, condition: &str, value: Value) -> NewJob {
         condition: condition.into(),
         start: None,
         execution_max: None,
+        device_timeout: None,
     }
 }
 
@@ -47,7 +48,7 @@ async fn fleet(test: &TestHub, count: usize) {
     }
 }
 
-async fn until(test: &TestHub, job: &str, done: impl Fn(&Job) -> bool) -> Job {
+pub(crate) async fn until(test: &TestHub, job: &str, done: impl Fn(&Job) -> bool) -> Job {
     for _ in 0..10_000 {
         let job = test.hub.job_get(&test.owner(), &name(job)).await.expect("a job");
         if done(&job) {
@@ -58,15 +59,15 @@ async fn until(test: &TestHub, job: &str, done: impl Fn(&Job) -> bool) -> Job {
     panic!("job {job} did not come there: {:?}", test.hub.job_get(&test.owner(), &name(job)).await);
 }
 
-async fn ended(test: &TestHub, job: &str) -> Job {
+pub(crate) async fn ended(test: &TestHub, job: &str) -> Job {
     until(test, job, |job| job.state.is_over()).await
 }
 
-async fn rows(test: &TestHub, query: &str) -> Vec<Value> {
+pub(crate) async fn rows(test: &TestHub, query: &str) -> Vec<Value> {
     test.hub.query(&test.owner(), query, None, None).await.expect("an answer").rows
 }
 
-fn counts(pending: u64, running: u64, succeeded: u64, failed: u64, cancelled: u64) -> JobCounts {
+pub(crate) fn counts(pending: u64, running: u64, succeeded: u64, failed: u64, cancelled: u64) -> JobCounts {
     JobCounts { pending, running, succeeded, failed, cancelled }
 }
 
@@ -83,7 +84,7 @@ async fn answering(test: &TestHub, device: &str, status: i32) -> tokio::task::Jo
     })
 }
 
-async fn attached(test: &TestHub, device: &str) -> (Attachment, mpsc::Receiver<Downlink>) {
+pub(crate) async fn attached(test: &TestHub, device: &str) -> (Attachment, mpsc::Receiver<Downlink>) {
     let token = test.device_token(&id(device), Timestamp::from_seconds(START_SECONDS + 864_000));
     let who = test.hub.authenticate_device(&id(device), Credential::Token(&token)).expect("its own token");
     let (sender, queue) = mpsc::channel(SESSION_QUEUE_MAX);

@@ -8,6 +8,7 @@ mod events;
 mod explain;
 mod feed;
 mod jobs;
+mod management;
 mod methods;
 mod queries;
 mod registry;

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use hub_domain::id::{JobId, TwinId};
-use hub_domain::job::{ItemError, ItemStatus, JobAction, JobCounts, JobItem, JobSpec, JobState, JobStatus};
+use hub_domain::job::{
+    ItemError, ItemStatus, JobAction, JobCounts, JobItem, JobSpec, JobState, JobStatus, Management,
+};
 use hub_domain::json::Object;
 use hub_domain::method::{MethodCall, MethodResult};
 use hub_domain::query::Condition;
 use hub_domain::twin::{TwinPatch, TwinUpdate};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{encode as encode_record, field, format_of, name, parse, time, unknown_format};
 use crate::keys::RowKey;
@@ -22,6 +25,8 @@ struct SpecV1 {
     created: i64,
     start: i64,
     seconds_max: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_seconds: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,6 +46,11 @@ enum ActionV1 {
         #[serde(default)]
         wait_for_devices: bool,
     },
+    Manage {
+        r#type: String,
+        parameters: Value,
+        wait_for_devices: bool,
+    },
 }
 
 /// The row of `job`.
@@ -57,6 +67,11 @@ pub fn encode_spec(spec: &JobSpec) -> Bytes {
             connect_seconds: call.connect_timeout.as_secs(),
             wait_for_devices: *wait_for_devices,
         },
+        JobAction::Manage { management, wait_for_devices } => ActionV1::Manage {
+            r#type: management.kind().to_owned(),
+            parameters: management.parameters(),
+            wait_for_devices: *wait_for_devices,
+        },
     };
     let record = SpecV1 {
         action,
@@ -64,6 +79,7 @@ pub fn encode_spec(spec: &JobSpec) -> Bytes {
         created: spec.created.ticks(),
         start: spec.start.ticks(),
         seconds_max: spec.execution_max.as_secs(),
+        device_seconds: spec.device_timeout.map(|timeout| timeout.as_secs()),
     };
     encode_record(1, &record)
 }
@@ -92,6 +108,10 @@ pub fn decode_spec(key: &Key, row: &[u8]) -> Result<JobSpec, StoreError> {
             let call = MethodCall::new(&name, Some(payload), Some(response_seconds), Some(connect_seconds));
             JobAction::CallMethod { call: field(key, "action", call.ok())?, wait_for_devices }
         }
+        ActionV1::Manage { r#type, parameters, wait_for_devices } => {
+            let management = Management::parse(&r#type, &parameters).and_then(Result::ok);
+            JobAction::Manage { management: field(key, "action", management)?, wait_for_devices }
+        }
     };
     Ok(JobSpec {
         id,
@@ -101,6 +121,7 @@ pub fn decode_spec(key: &Key, row: &[u8]) -> Result<JobSpec, StoreError> {
         created: time(record.created),
         start: time(record.start),
         execution_max: Duration::from_secs(record.seconds_max),
+        device_timeout: record.device_seconds.map(Duration::from_secs),
     })
 }
 
@@ -176,6 +197,14 @@ struct ItemV1 {
     answer: Option<(i32, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acted: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    report: Option<Value>,
 }
 
 /// The row of `job-item`.
@@ -187,6 +216,10 @@ pub fn encode_item(item: &JobItem) -> Bytes {
         ended: item.ended.map(|at| at.ticks()),
         answer: item.answer.as_ref().map(|answer| (answer.status, answer.payload.clone())),
         error: item.error.as_ref().map(|error| (error.code.clone(), error.description.clone())),
+        acted: item.acted.map(|at| at.ticks()),
+        before: item.before.clone(),
+        version: item.version,
+        report: item.report.clone(),
     };
     encode_record(1, &record)
 }
@@ -209,6 +242,10 @@ pub fn decode_item(key: &Key, row: &[u8]) -> Result<(JobId, JobItem), StoreError
         ended: record.ended.map(time),
         answer: record.answer.map(|(status, payload)| MethodResult { status, payload }),
         error: record.error.map(|(code, description)| ItemError { code, description }),
+        acted: record.acted.map(time),
+        before: record.before,
+        version: record.version,
+        report: record.report,
     };
     Ok((job, item))
 }

@@ -186,3 +186,27 @@ fn events_are_written_and_read_as_ever() {
         assert!(event::decode(&key, &row(&text)).is_err(), "{bad}");
     }
 }
+
+/// A job of device management, and a target of it that took the action.
+const JOB_MANAGED: &str = r#"{"action":{"kind":"manage","type":"readDeviceProperties","parameters":{"properties":["a.b"]},"waitForDevices":true},"condition":"*","created":10000000,"start":20000000,"secondsMax":3600,"deviceSeconds":60}"#;
+const ITEM_ACTED: &str = r#"{"status":"running","created":10000000,"started":20000000,"answer":[200,"{}"],"acted":30000000,"before":7,"version":3}"#;
+/// Rows from before there was device management.
+const JOB_PLAIN: &str = r#"{"action":{"kind":"patchTwin","desired":{"a":1}},"condition":"*","created":10000000,"start":10000000,"secondsMax":3600}"#;
+const ITEM_PLAIN: &str = r#"{"status":"failed","created":10000000,"started":20000000,"ended":30000000,"error":["404103","offline"]}"#;
+
+#[test]
+fn jobs_and_targets_are_written_and_read_as_ever() {
+    let key = Key::new("job/j");
+    for fixture in [JOB_MANAGED, JOB_PLAIN] {
+        let spec = job::decode_spec(&key, &row(fixture)).expect("a row that is read");
+        assert_eq!(String::from_utf8_lossy(&job::encode_spec(&spec)), String::from_utf8_lossy(&row(fixture)));
+    }
+    let key = crate::keys::RowKey::JobItem(
+        hub_domain::id::JobId::parse("j").expect("an id"),
+        hub_domain::id::TwinId::parse("d", None).expect("an id"),
+    );
+    for fixture in [ITEM_ACTED, ITEM_PLAIN] {
+        let (_, item) = job::decode_item(&key.to_key(), &row(fixture)).expect("a row that is read");
+        assert_eq!(String::from_utf8_lossy(&job::encode_item(&item)), String::from_utf8_lossy(&row(fixture)));
+    }
+}
