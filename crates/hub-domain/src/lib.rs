@@ -4,11 +4,12 @@
 //! Read in this order: [`id`] names, [`time`] and [`version`] stamps, [`limits`] every bound,
 //! [`json`] values and merge, [`rights`] and [`sas`] who may do what, [`identity`] the registry,
 //! [`twin`] tags, desired and reported, [`query`] the language over twins, [`method`], [`message`], [`job`] one action on many, [`rollout`] in which waves,
-//! [`configuration`] what the hub keeps in twins, [`session`] and [`link`] the live side, [`actor`] and [`event`] by whom and what happened, [`artifact`] firmware images.
+//! [`configuration`] what the hub keeps in twins, [`context`] what a device can bear now, [`session`] and [`link`] the live side, [`actor`] and [`event`] by whom and what happened, [`artifact`] firmware images.
 
 pub mod actor;
 pub mod artifact;
 pub mod configuration;
+pub mod context;
 pub mod event;
 pub mod id;
 pub mod identity;

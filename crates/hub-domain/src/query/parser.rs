@@ -71,6 +71,19 @@ impl Condition {
     }
 }
 
+impl Path {
+    /// Parses a path over twins, as it stands in a query: `tags.site`, `properties.reported.[[my-key]].level`.
+    ///
+    /// # Errors
+    /// Says where the text stops being a path, and what would be right there.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut parser = Parser::new(text)?;
+        let path = parser.path()?;
+        parser.end("the end of the path")?;
+        Ok(path)
+    }
+}
+
 /// The state of parsing: a position in the tokens.
 pub(super) struct Parser<'t> {
     pub(super) text: &'t str,

@@ -167,6 +167,17 @@ impl Path {
         &self.segments
     }
 
+    /// Where a desired or reported property's section says when it was written last; `None` for anything else.
+    pub fn last_updated(&self) -> Option<Self> {
+        let is_property = self.segments.first().is_some_and(|first| !first.starts_with('$'));
+        if !is_property || !matches!(self.root, Root::Desired | Root::Reported) {
+            return None;
+        }
+        let inner = self.segments.iter().map(String::as_str);
+        let segments = ["$metadata"].into_iter().chain(inner).chain(["$lastUpdated"]).map(str::to_owned);
+        Some(Self { root: self.root, segments: segments.collect() })
+    }
+
     /// Whether no row can have this.
     pub(super) fn is_unknown(&self) -> bool {
         self.root == Root::Unknown
