@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::super::FACT_AGE_MAX;
 use super::*;
+use crate::identity::{Authentication, Identity, Status};
+use crate::twin::{Connection, Twin, TwinDocument, TwinPatch};
 
 const REPORTED: &str = "2026-01-10T00:00:00Z";
 
@@ -204,4 +206,37 @@ fn reasons_say_what_decided() {
     let long = json!({ "power": { "batteryPercent": "x".repeat(3000) } });
     let found = judge(json!({ "power": { "minimumBatteryPercent": 40 } }), long, REPORTED);
     assert_eq!(found.reasons[0].facts[0].value, Some(json!("(3002 bytes)")));
+}
+
+#[test]
+fn a_twin_as_the_hub_holds_it_is_judged_as_its_document_is() {
+    let report = |twin: &Twin, percent: Value, at: &str| {
+        let patch = json!({ "context": { "power": { "batteryPercent": percent } } });
+        let patch = TwinPatch::from_value(patch).expect("a patch");
+        twin.patch_reported(&patch, None, time(at)).expect("it fits").0
+    };
+    let identity = Identity {
+        id: crate::id::TwinId::parse("d", None).expect("an id"),
+        generation: "1".into(),
+        etag_counter: 1,
+        status: Status::Enabled,
+        status_reason: None,
+        status_updated: Timestamp::NEVER,
+        authentication: Authentication::None,
+        managed_by: None,
+        edge: false,
+        device_scope: None,
+        parent_scopes: Vec::new(),
+    };
+    let gates = gates(json!({ "power": { "minimumBatteryPercent": 40 }, "factMaxAgeInSeconds": 600 }));
+    let first = report(&Twin::new(time(REPORTED)), json!(90), REPORTED);
+    // The same value again makes the fact fresh.
+    let again = report(&first, json!(90), "2026-01-10T00:09:00Z");
+    for (twin, expected) in [(first, &["power.tooOld"][..]), (again, &[])] {
+        let row = TwinDocument { identity: &identity, twin: &twin, connection: Connection::NEVER };
+        let now = time("2026-01-10T00:10:00Z");
+        let found = gates.evaluate(&row, &HubContext::default(), now);
+        assert_eq!(keys(&found), expected);
+        assert_eq!(found, verdict(&gates, &row.to_json(), &HubContext::default(), now));
+    }
 }
