@@ -56,8 +56,8 @@ impl Live {
         }
     }
 
-    /// Notes that it attached or went.
-    pub fn set_connected(&self, connected: bool, now: Timestamp) {
+    /// Notes that it attached or went. Only the index does, which keeps a column of it.
+    pub(crate) fn set_connected(&self, connected: bool, now: Timestamp) {
         self.connected.store(connected, Ordering::Relaxed);
         self.changed.store(now.ticks(), Ordering::Relaxed);
     }

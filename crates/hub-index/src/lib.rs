@@ -1,21 +1,40 @@
 //! All twins in memory, with what the registry and the sessions know of them: what queries look at.
 //!
-//! A data structure: it applies changes and answers scans. It never knows the store, a clock or a task.
-//! This first version keeps whole twins and is scanned twin by twin; columns come behind the same interface.
-//! Its one lock is held for map operations only, never while a query is evaluated.
+//! A data structure: it applies changes and answers selections. It never knows the store, a clock or a task.
+//! Twins stand in chunks in the order of their ids, and beside them their leaves in columns by path. Its one lock is held
+//! for short changes and for taking a snapshot, never while a query is evaluated: a change copies what a snapshot holds.
 
+mod cell;
+mod chunk;
+mod column;
 mod entry;
+mod groups;
+mod limits;
+mod memory;
+mod paths;
+mod row;
+mod selection;
+mod shred;
+mod table;
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hub_domain::id::{ConfigurationId, DeviceId, TwinId};
 use hub_domain::identity::{Identity, Status};
+use hub_domain::query::{Condition, Path};
 use hub_domain::session::StoredSession;
+use hub_domain::time::Timestamp;
 use hub_domain::twin::{ConfigurationStatus, Twin};
 
 pub use entry::{Entry, Live};
+pub use limits::Limits;
+pub use memory::Memory;
+pub use paths::PathMemory;
+pub use selection::{Next, Selection, Work};
+
+use paths::Paths;
+use table::{Shared, Table};
 
 /// One step of the index, made by one commit.
 #[derive(Clone, Debug)]
@@ -51,13 +70,15 @@ pub enum Source {
 /// The index. Shared by reference; every method is short.
 #[derive(Debug, Default)]
 pub struct Index {
+    limits: Limits,
     state: RwLock<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    devices: BTreeMap<TwinId, Arc<Entry>>,
-    modules: BTreeMap<TwinId, Arc<Entry>>,
+    devices: Table,
+    modules: Table,
+    paths: Paths,
     counts: Counts,
     /// How the configurations fare that any twin lists.
     fares: HashMap<ConfigurationId, Fares>,
@@ -73,8 +94,21 @@ pub struct Fares {
 }
 
 impl State {
-    fn map(&mut self, id: &TwinId) -> &mut BTreeMap<TwinId, Arc<Entry>> {
-        if id.is_module() { &mut self.modules } else { &mut self.devices }
+    fn get(&self, id: &TwinId) -> Option<&Arc<Entry>> {
+        if id.is_module() { self.modules.get(id) } else { self.devices.get(id) }
+    }
+
+    /// The table that an id belongs in, and what it takes to change it.
+    fn table<'s>(&'s mut self, id: &TwinId, limits: &'s Limits) -> (&'s mut Table, Shared<'s>) {
+        let table = if id.is_module() { &mut self.modules } else { &mut self.devices };
+        (table, Shared { paths: &mut self.paths, limits })
+    }
+
+    fn source(&self, source: Source) -> &Table {
+        match source {
+            Source::Devices => &self.devices,
+            Source::Modules => &self.modules,
+        }
     }
 
     fn count(&mut self, entry: &Entry, by: i64) {
@@ -99,15 +133,31 @@ impl State {
         }
     }
 
-    fn insert(&mut self, entry: Entry) {
+    fn insert(&mut self, entry: Entry, limits: &Limits) {
         self.count(&entry, 1);
-        if let Some(former) = self.map(entry.id()).insert(entry.id().clone(), Arc::new(entry)) {
+        let entry = Arc::new(entry);
+        let (table, shared) = self.table(entry.id(), limits);
+        if let Some(former) = table.insert(entry.clone(), shared) {
             self.count(&former, -1);
+        }
+    }
+
+    /// Gives up paths until the rest is not too large.
+    fn shrink(&mut self, limits: &Limits) {
+        while let Some(id) = self.paths.too_large(limits) {
+            self.paths.give_up(id);
+            self.devices.drop_column(id);
+            self.modules.drop_column(id);
         }
     }
 }
 
 impl Index {
+    /// An empty index with other bounds than the usual ones.
+    pub fn with_limits(limits: Limits) -> Self {
+        Self { limits, state: RwLock::default() }
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,13 +176,11 @@ impl Index {
         session: Option<&StoredSession>,
     ) {
         let live = Arc::new(Live::new(session));
-        self.write().insert(Entry {
-            identity: Arc::new(identity),
-            identity_version,
-            twin: Arc::new(twin),
-            twin_version,
-            live,
-        });
+        let (identity, twin) = (Arc::new(identity), Arc::new(twin));
+        let entry = Entry { identity, identity_version, twin, twin_version, live };
+        let mut state = self.write();
+        state.insert(entry, &self.limits);
+        state.shrink(&self.limits);
     }
 
     /// Applies the changes of one commit, whose number is `version`. The caller keeps the order of commits.
@@ -141,18 +189,16 @@ impl Index {
         let mut created: Option<Arc<Identity>> = None;
         for change in changes {
             match change {
-                Change::Identity(identity) => match state.map(&identity.id).get(&identity.id).cloned() {
+                Change::Identity(identity) => match state.get(&identity.id).cloned() {
                     Some(entry) => {
-                        state.insert(Entry {
-                            identity: identity.clone(),
-                            identity_version: version,
-                            ..Entry::clone(&entry)
-                        });
+                        let identity = identity.clone();
+                        let entry = Entry { identity, identity_version: version, ..Entry::clone(&entry) };
+                        state.insert(entry, &self.limits);
                     }
                     None => created = Some(identity.clone()),
                 },
                 Change::Twin(id, twin) => {
-                    let known = state.map(id).get(id).cloned();
+                    let known = state.get(id).cloned();
                     let entry = match (known, created.take()) {
                         (Some(entry), _) => {
                             Entry { twin: twin.clone(), twin_version: version, ..Entry::clone(&entry) }
@@ -166,48 +212,69 @@ impl Index {
                         },
                         (None, None) => continue,
                     };
-                    state.insert(entry);
+                    state.insert(entry, &self.limits);
                 }
                 Change::Deleted(id) => {
-                    if let Some(former) = state.map(id).remove(id) {
+                    let (table, shared) = state.table(id, &self.limits);
+                    if let Some(former) = table.remove(id, shared) {
                         state.count(&former, -1);
                     }
                 }
             }
         }
+        state.shrink(&self.limits);
+    }
+
+    /// Notes that a device attached or went, if its entry still has this live side.
+    pub fn set_connected(&self, id: &TwinId, live: &Arc<Live>, connected: bool, now: Timestamp) {
+        let mut state = self.write();
+        live.set_connected(connected, now);
+        if state.get(id).is_some_and(|entry| Arc::ptr_eq(&entry.live, live)) {
+            let (table, shared) = state.table(id, &self.limits);
+            table.set_connected(id, live.connection().state(), shared);
+        }
     }
 
     /// The entry of `id`.
     pub fn get(&self, id: &TwinId) -> Option<Arc<Entry>> {
-        let state = self.read();
-        let map = if id.is_module() { &state.modules } else { &state.devices };
-        map.get(id).cloned()
+        self.read().get(id).cloned()
     }
 
     /// Up to `limit` entries in the order of their ids, after `after`.
     pub fn scan(&self, source: Source, after: Option<&TwinId>, limit: usize) -> Vec<Arc<Entry>> {
+        self.read().source(source).entries_after(after).take(limit).cloned().collect()
+    }
+
+    /// The rows behind `after` for which `condition` is true, as of now. `paths` are others that the caller will read.
+    pub fn select<'q>(
+        &self,
+        source: Source,
+        condition: &'q Condition,
+        paths: impl IntoIterator<Item = &'q Path>,
+        after: Option<&TwinId>,
+    ) -> Selection<'q> {
         let state = self.read();
-        let map = match source {
-            Source::Devices => &state.devices,
-            Source::Modules => &state.modules,
-        };
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        map.range::<TwinId, _>((start, Bound::Unbounded))
-            .take(limit)
-            .map(|(_, entry)| entry.clone())
-            .collect()
+        let chunks = state.source(source).chunks_after(after).to_vec();
+        Selection::new(condition, paths, after.cloned(), chunks, &state.paths)
     }
 
     /// The modules of a device, in the order of their ids.
     pub fn modules_of(&self, device: &DeviceId) -> Vec<Arc<Entry>> {
         let state = self.read();
-        let first = TwinId::device(device.clone());
-        state
-            .modules
-            .range(first..)
-            .take_while(|(id, _)| id.device == *device)
-            .map(|(_, entry)| entry.clone())
-            .collect()
+        let device = TwinId::device(device.clone());
+        // The device's own id comes before those of its modules.
+        let behind = state.modules.entries_after(Some(&device));
+        behind.take_while(|entry| entry.id().device == device.device).cloned().collect()
+    }
+
+    /// What the columns take, with at most `paths_max` of the paths.
+    pub fn memory(&self, paths_max: usize) -> Memory {
+        let state = self.read();
+        let chunks = || state.devices.chunks().iter().chain(state.modules.chunks());
+        let overhead: usize = chunks().map(|chunk| chunk.overhead_bytes()).sum();
+        let marked: usize = chunks().map(|chunk| chunk.marked().len()).sum();
+        let bytes = (state.paths.bytes() + overhead) as u64;
+        Memory::new(state.paths.memory(), bytes, marked as u64, paths_max)
     }
 
     /// How a configuration fares, over all twins.
@@ -221,5 +288,7 @@ impl Index {
     }
 }
 
+#[cfg(test)]
+mod differential;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,217 @@
+//! Some thousand rows whose ids follow one another: their entries, and the columns of their paths.
+//! A row keeps its position as long as its chunk lives; the order of ids is kept aside. Queries hold a chunk as it was, so
+//! a change copies what it touches, and must touch little.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use hub_domain::id::TwinId;
+
+use crate::cell::Cell;
+use crate::column::{Column, IN, Mask, OUT};
+use crate::entry::Entry;
+use crate::limits::Limits;
+use crate::paths::{PathId, Paths};
+
+/// Entries that are copied together.
+const BLOCK_ENTRIES: usize = 64;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Chunk {
+    /// By position, in blocks.
+    blocks: Vec<Arc<Vec<Option<Arc<Entry>>>>>,
+    /// Positions in the order of ids.
+    order: Vec<u16>,
+    free: Vec<u16>,
+    /// `IN` for each position that has a row.
+    live: Vec<u8>,
+    /// Positions, in order, of rows that have paths which are not known: their cells say too little.
+    marked: Vec<u16>,
+    /// By number.
+    columns: Vec<(PathId, Arc<Column>)>,
+}
+
+impl Chunk {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Positions in use are below this.
+    pub fn positions(&self) -> usize {
+        self.live.len()
+    }
+
+    /// `IN` for each position that has a row.
+    pub fn live(&self) -> Mask {
+        if self.free.is_empty() { Mask::All(IN) } else { Mask::Each(self.live.clone()) }
+    }
+
+    /// Positions in the order of ids.
+    pub fn order(&self) -> &[u16] {
+        &self.order
+    }
+
+    /// Whether the cells of a row say too little.
+    pub fn is_marked(&self, position: u16) -> bool {
+        self.marked.binary_search(&position).is_ok()
+    }
+
+    /// Positions of rows whose cells say too little, in order.
+    pub fn marked(&self) -> &[u16] {
+        &self.marked
+    }
+
+    /// The row at a position that is in use.
+    pub fn entry(&self, position: u16) -> &Arc<Entry> {
+        let (block, at) = (usize::from(position) / BLOCK_ENTRIES, usize::from(position) % BLOCK_ENTRIES);
+        self.blocks[block][at].as_ref().expect("positions in the order are in use")
+    }
+
+    /// The id of the first row.
+    pub fn first(&self) -> Option<&TwinId> {
+        self.order.first().map(|position| self.entry(*position).id())
+    }
+
+    /// Where the id is in the order, or would be.
+    pub fn find(&self, id: &TwinId) -> Result<usize, usize> {
+        self.order.binary_search_by(|position| self.entry(*position).id().cmp(id))
+    }
+
+    /// The entries behind `after` in the order of ids.
+    pub fn entries_after(&self, after: Option<&TwinId>) -> impl Iterator<Item = &Arc<Entry>> {
+        self.order[self.begin(after)..].iter().map(|position| self.entry(*position))
+    }
+
+    /// The place in the order behind `after`.
+    pub fn begin(&self, after: Option<&TwinId>) -> usize {
+        let is_before =
+            |position: &u16| after.is_some_and(|id| self.entry(*position).id().cmp(id) != Ordering::Greater);
+        self.order.partition_point(is_before)
+    }
+
+    /// The column of a path; `None` if no row of the chunk has the path.
+    pub fn column(&self, id: PathId) -> Option<&Column> {
+        let index = self.columns.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(&self.columns[index].1)
+    }
+
+    /// The columns with the numbers of their paths.
+    #[cfg(test)]
+    pub fn columns(&self) -> &[(PathId, Arc<Column>)] {
+        &self.columns
+    }
+
+    /// Makes a place for a row at `place` in the order, which [`Chunk::find`] told.
+    pub fn insert(&mut self, place: usize, entry: Arc<Entry>) -> u16 {
+        let position = self.free.pop().unwrap_or(self.live.len() as u16);
+        if usize::from(position) == self.live.len() {
+            self.live.push(OUT);
+        }
+        self.live[usize::from(position)] = IN;
+        self.order.insert(place, position);
+        self.put(position, Some(entry));
+        position
+    }
+
+    /// Puts another entry of the same id at a position.
+    pub fn replace(&mut self, position: u16, entry: Arc<Entry>) {
+        self.put(position, Some(entry));
+    }
+
+    /// Takes out the row at `place` in the order. Its cells must be gone.
+    pub fn remove(&mut self, place: usize) {
+        let position = self.order.remove(place);
+        self.live[usize::from(position)] = OUT;
+        self.free.push(position);
+        self.marked.retain(|marked| *marked != position);
+        self.put(position, None);
+    }
+
+    fn put(&mut self, position: u16, entry: Option<Arc<Entry>>) {
+        let (block, at) = (usize::from(position) / BLOCK_ENTRIES, usize::from(position) % BLOCK_ENTRIES);
+        if block == self.blocks.len() {
+            self.blocks.push(Arc::default());
+        }
+        let block = Arc::make_mut(&mut self.blocks[block]);
+        if at == block.len() {
+            block.push(entry);
+        } else {
+            block[at] = entry;
+        }
+    }
+
+    /// Notes that the cells of a row say too little.
+    pub fn mark(&mut self, position: u16) {
+        if let Err(place) = self.marked.binary_search(&position) {
+            self.marked.insert(place, position);
+        }
+    }
+
+    /// Writes a cell.
+    pub fn set(&mut self, id: PathId, position: u16, cell: Cell<'_>, paths: &mut Paths, limits: &Limits) {
+        let place = self.columns.binary_search_by_key(&id, |(id, _)| *id);
+        let (place, is_new) = match place {
+            Ok(place) => (place, false),
+            Err(_) if cell == Cell::Absent => return,
+            Err(place) => {
+                self.columns.insert(place, (id, Arc::default()));
+                (place, true)
+            }
+        };
+        // A copy may take less than what was accounted.
+        let column = &mut self.columns[place].1;
+        let before = if is_new { (0, 0) } else { (column.present(), column.bytes()) };
+        let column = Arc::make_mut(column);
+        column.set(usize::from(position), cell, limits);
+        let mut after = (column.present(), column.bytes());
+        if after.0 == 0 {
+            self.columns.remove(place);
+            after.1 = 0;
+        }
+        paths.account(id, after.0 as isize - before.0 as isize, after.1 as isize - before.1 as isize);
+    }
+
+    /// Drops a path.
+    pub fn drop_column(&mut self, id: PathId) {
+        self.columns.retain(|(known, _)| *known != id);
+    }
+
+    /// The first half of the rows and the second, in chunks of their own.
+    pub fn split(&self, paths: &mut Paths, limits: &Limits) -> (Chunk, Chunk) {
+        let (first, second) = self.order.split_at(self.order.len() / 2);
+        let halves = (self.pick(first, paths, limits), self.pick(second, paths, limits));
+        for (id, column) in &self.columns {
+            paths.account(*id, -(column.present() as isize), -(column.bytes() as isize));
+        }
+        halves
+    }
+
+    fn pick(&self, positions: &[u16], paths: &mut Paths, limits: &Limits) -> Chunk {
+        let mut chunk = Chunk::default();
+        for (place, position) in positions.iter().enumerate() {
+            let new = chunk.insert(place, self.entry(*position).clone());
+            if self.is_marked(*position) {
+                chunk.mark(new);
+            }
+        }
+        for (id, column) in &self.columns {
+            let picked = column.pick(positions, limits);
+            if picked.present() > 0 {
+                paths.account(*id, picked.present() as isize, picked.bytes() as isize);
+                chunk.columns.push((*id, Arc::new(picked)));
+            }
+        }
+        chunk
+    }
+
+    /// Bytes besides the columns' own.
+    pub fn overhead_bytes(&self) -> usize {
+        let columns = self.columns.capacity() * size_of::<(PathId, Arc<Column>)>();
+        self.blocks.len() * (BLOCK_ENTRIES * size_of::<Option<Arc<Entry>>>() + size_of::<Vec<u8>>())
+            + (self.order.capacity() + self.free.capacity() + self.marked.capacity()) * 2
+            + self.live.capacity()
+            + columns
+    }
+}
