@@ -55,6 +55,7 @@ pub async fn serve(settings: Settings) -> Result<()> {
         event_commits_max: settings.event_commits_max,
         job_retention: settings.job_retention,
         configuration_content_editable: settings.configuration_content_editable,
+        containers: settings.containers.clone(),
     };
     let (store, clock) = (Arc::new(store), Arc::new(SystemClock));
     let hub = Hub::open(config, Parts { store, blobs, clock, tasks: tasks.clone(), policies }).await?;

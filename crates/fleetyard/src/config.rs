@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use hub_domain::sas::SymmetricKey;
+use hub_engine::containers::{ContainerPolicy, S3Settings, StoreRule};
 use hub_engine::policies::GivenKeys;
 use hub_store::EmbeddedOptions;
 
@@ -72,6 +73,8 @@ pub struct Settings {
     pub job_retention: Duration,
     /// Whether the content of a configuration may be changed.
     pub configuration_content_editable: bool,
+    /// Which containers import and export jobs may use.
+    pub containers: ContainerPolicy,
     /// What is logged.
     pub log_filter: String,
     /// Keys of policies that come from outside.
@@ -126,6 +129,7 @@ impl Settings {
                 "configurations.editable_content",
                 "true or false",
             )?,
+            containers: containers(values)?,
             log_filter: text("log.filter").into(),
             policies: given_keys(values)?,
         })
@@ -169,6 +173,36 @@ fn number(values: &Values, key: &str, min: u64, max: u64) -> Result<u64> {
     let expected = format!("a whole number from {min} to {max}");
     let number = parse(values, key, &expected)?;
     if (min..=max).contains(&number) { Ok(number) } else { wrong(values, key, &expected) }
+}
+
+/// Which containers import and export jobs may use.
+fn containers(values: &Values) -> Result<ContainerPolicy> {
+    let text = |key: &str| values[key].text.trim();
+    let folder = Some(text("bulk.folder")).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    if folder.as_ref().is_some_and(|folder| folder.is_relative()) {
+        return wrong(values, "bulk.folder", "an absolute path");
+    }
+    let mut stores = Vec::new();
+    for rule in text("bulk.stores").split(',').map(str::trim).filter(|rule| !rule.is_empty()) {
+        match StoreRule::parse(rule) {
+            Some(rule) => stores.push(rule),
+            None => {
+                return wrong(values, "bulk.stores", "hosts such as a.blob.core.windows.net, or s3://bucket");
+            }
+        }
+    }
+    let endpoint = text("bulk.s3_endpoint");
+    if !endpoint.is_empty() && !matches!(StoreRule::parse(endpoint), Some(StoreRule::Host { .. })) {
+        return wrong(values, "bulk.s3_endpoint", "a URL without a path, such as https://s3.example.com");
+    }
+    let s3 = S3Settings {
+        endpoint: endpoint.into(),
+        region: text("bulk.s3_region").into(),
+        access_key_id: text("bulk.s3_access_key_id").into(),
+        secret_access_key: text("bulk.s3_secret_access_key").into(),
+    };
+    let timeout = Duration::from_secs(number(values, "bulk.timeout_seconds", 1, 3600)?);
+    Ok(ContainerPolicy { folder, stores, s3, timeout })
 }
 
 fn given_keys(values: &Values) -> Result<Vec<GivenKeys>> {

@@ -18,4 +18,5 @@ pub mod policy;
 pub mod preview;
 pub mod query;
 pub mod status;
+pub mod transfer;
 pub mod twin;

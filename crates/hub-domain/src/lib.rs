@@ -4,6 +4,7 @@
 //! Read in this order: [`id`] names, [`time`] and [`version`] stamps, [`limits`] every bound,
 //! [`json`] values and merge, [`rights`] and [`sas`] who may do what, [`identity`] the registry,
 //! [`twin`] tags, desired and reported, [`query`] the language over twins, [`method`], [`message`], [`job`] one action on many, [`rollout`] in which waves,
+//! [`transfer`] import and export jobs,
 //! [`configuration`] what the hub keeps in twins, [`context`] what a device can bear now, [`session`] and [`link`] the live side, [`actor`] and [`event`] by whom and what happened, [`artifact`] firmware images.
 
 pub mod actor;
@@ -25,5 +26,6 @@ pub mod rollout;
 pub mod sas;
 pub mod session;
 pub mod time;
+pub mod transfer;
 pub mod twin;
 pub mod version;

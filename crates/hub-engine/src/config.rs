@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hub_container::ContainerPolicy;
+
 /// How the hub behaves.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -15,6 +17,8 @@ pub struct Config {
     pub job_retention: Duration,
     /// Whether the content of a configuration may be changed, which the service never allows.
     pub configuration_content_editable: bool,
+    /// Which containers import and export jobs may use.
+    pub containers: ContainerPolicy,
 }
 
 impl Default for Config {
@@ -25,6 +29,7 @@ impl Default for Config {
             event_commits_max: 1_000_000,
             job_retention: Duration::from_secs(30 * 24 * 3600),
             configuration_content_editable: false,
+            containers: ContainerPolicy::default(),
         }
     }
 }
@@ -39,7 +44,7 @@ pub const METHOD_CALLS_MAX: usize = 100_000;
 pub const METHOD_ANSWER_MARGIN: Duration = Duration::from_millis(20);
 /// How often a command looks again when somebody else changed the same thing meanwhile.
 pub const COMMIT_ATTEMPTS_MAX: usize = 256;
-/// Twins that a sweep looks at before it lets other tasks run.
+/// Entries that a query looks at before it lets other tasks run.
 pub const QUERY_CHUNK_ENTRIES: usize = 256;
 /// Configurations that do not target a twin of which an explanation of it tells; those that do are all told.
 pub const EXPLAIN_CONFIGURATIONS_MAX: usize = 100;
@@ -88,3 +93,21 @@ pub const IMPORT_BATCH_ATTEMPTS_MAX: usize = 3;
 pub const EXPORTS_AT_ONCE_MAX: usize = 8;
 /// Entries that an export takes from the index at once.
 pub const EXPORT_PAGE_ENTRIES: usize = 256;
+/// Lines of one import.
+pub const IMPORT_LINES_MAX: u64 = 20_000_000;
+/// Bytes of one import, unpacked.
+pub const IMPORT_BYTES_MAX: u64 = 64 << 30;
+/// Bytes of one line of an import.
+pub const IMPORT_LINE_BYTES_MAX: usize = 256 * 1024;
+/// Lines of configurations in one import job.
+pub const IMPORT_CONFIGURATION_LINES_MAX: u64 = 20_000;
+/// Bytes of a configuration's line.
+pub const IMPORT_CONFIGURATION_LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Import and export jobs that run at once; more wait.
+pub const TRANSFERS_RUNNING_MAX: usize = 2;
+/// Import and export jobs that wait or run; more are refused.
+pub const TRANSFERS_UNFINISHED_MAX: usize = 100;
+/// Import and export jobs that are kept after their end; the oldest of more are removed.
+pub const TRANSFERS_KEPT_MAX: usize = 1000;
+/// How long whoever creates an import job waits to hear that its blob is not there.
+pub const CONTAINER_CHECK_TIMEOUT: Duration = Duration::from_secs(5);

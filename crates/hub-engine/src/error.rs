@@ -49,6 +49,10 @@ pub enum Error {
         /// How it ended.
         status: JobStatus,
     },
+    /// As many import and export jobs wait or run as may.
+    TooManyTransfers,
+    /// A container or a blob cannot be used.
+    Container(String),
     /// A device with this id exists.
     DeviceExists(DeviceId),
     /// A module with this id exists.
@@ -98,6 +102,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Unauthenticated(text) | Error::Forbidden(text) | Error::Invalid(text) => f.write_str(text),
+            Error::Container(text) => f.write_str(text),
             Error::TooLarge(text) | Error::Throttled(text) | Error::Unavailable(text) => f.write_str(text),
             Error::Disabled(id) => write!(f, "'{id}' is disabled"),
             Error::DeviceNotFound(id) => write!(f, "device '{id}' is not registered or is disabled"),
@@ -119,6 +124,11 @@ impl fmt::Display for Error {
             Error::JobOver { id, status } => {
                 write!(f, "job '{id}' is {status}: only a job that waits or runs can be cancelled")
             }
+            Error::TooManyTransfers => write!(
+                f,
+                "{} import and export jobs wait or run, no more are allowed",
+                crate::config::TRANSFERS_UNFINISHED_MAX
+            ),
             Error::DeviceExists(id) => write!(f, "A device with ID '{id}' is already registered."),
             Error::ModuleExists(id) => write!(f, "A module with ID '{id}' is already registered."),
             Error::PreconditionFailed => f.write_str("Precondition failed: Invalid ETag"),

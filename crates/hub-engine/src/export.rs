@@ -19,7 +19,7 @@ pub struct Export {
     source: Option<Source>,
     after: Option<hub_domain::id::TwinId>,
     with_modules: bool,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Hub {
@@ -31,13 +31,13 @@ impl Hub {
                 "{EXPORTS_AT_ONCE_MAX} exports are running, no more at once are allowed"
             ))
         })?;
-        Ok(Export {
-            hub: self.clone(),
-            source: Some(Source::Devices),
-            after: None,
-            with_modules,
-            _permit: permit,
-        })
+        Ok(Export { with_modules, _permit: Some(permit), ..self.export_all() })
+    }
+
+    /// All identities, for whoever has the right already.
+    pub(crate) fn export_all(self: &Arc<Self>) -> Export {
+        let source = Some(Source::Devices);
+        Export { hub: self.clone(), source, after: None, with_modules: true, _permit: None }
     }
 }
 

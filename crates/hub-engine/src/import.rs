@@ -1,15 +1,17 @@
 //! Any number of identities, one after another as they come: many in one commit, several commits under way, and what
 //! cannot be carried out told by its line while the rest goes on.
 //!
-//! Memory does not grow with what was imported, but for eight bytes per identity that tell a second line for it.
+//! Memory does not grow with what was imported, but for eight bytes per identity that tell a second line for it. With a
+//! [`Journal`], each commit also says which lines it settled, so that an import that was cut off goes on exactly there.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use hub_domain::actor::Actor;
-use hub_domain::id::TwinId;
+use hub_domain::id::{JobId, TwinId};
 use hub_domain::rights::Rights;
+use hub_domain::transfer::{LineSet, Refusal, TransferNote};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
@@ -21,7 +23,9 @@ use crate::config::{
     IMPORT_ITEMS_MAX, IMPORTS_AT_ONCE_MAX,
 };
 use crate::error::{Error, Result};
+use crate::line_format::LineFormat;
 use crate::tasks::TaskKind;
+use crate::transact::Txn;
 
 /// How many imports and exports may run.
 pub(crate) struct Streams {
@@ -54,6 +58,49 @@ struct Numbered {
     item: BulkItem,
 }
 
+/// Where each commit of a job's import writes down what it settled.
+pub(crate) struct Journal {
+    pub(crate) job: JobId,
+    pub(crate) format: Arc<dyn LineFormat>,
+}
+
+impl Journal {
+    fn refusal(&self, refused: &Refused) -> Refusal {
+        Refusal {
+            line: refused.line,
+            subject: refused.id.device.to_string(),
+            module: refused.id.module.as_ref().map(ToString::to_string).unwrap_or_default(),
+            code: self.format.code(&refused.error),
+            text: refused.error.to_string(),
+        }
+    }
+
+    fn note(
+        &self,
+        txn: &mut Txn<'_>,
+        lines: impl Iterator<Item = u64>,
+        refused: &[Refused],
+        bad: &[Refusal],
+    ) {
+        let lines = LineSet::of(lines.chain(bad.iter().map(|refusal| refusal.line)));
+        let refused = refused.iter().map(|refused| self.refusal(refused)).chain(bad.iter().cloned());
+        txn.rows().put_transfer_note(&self.job, &TransferNote { lines, refused: refused.collect() });
+    }
+}
+
+/// What is carried out together: items with different ids, and lines that were refused before.
+#[derive(Default)]
+struct Batch {
+    items: Vec<Numbered>,
+    bad: Vec<Refusal>,
+}
+
+impl Batch {
+    fn len(&self) -> usize {
+        self.items.len() + self.bad.len()
+    }
+}
+
 /// An import under way. Dropped early, it finishes the batches that it began.
 pub struct Import {
     hub: Arc<Hub>,
@@ -61,12 +108,15 @@ pub struct Import {
     hasher: RandomState,
     /// Hashes of the ids: at ten million of them, one is taken for another with a likelihood of 1 : 300,000.
     seen: HashSet<u64>,
-    batch: Vec<Numbered>,
-    in_flight: VecDeque<JoinHandle<Vec<Refused>>>,
+    batch: Batch,
+    in_flight: VecDeque<JoinHandle<Result<Vec<Refused>>>>,
     refused: Vec<Refused>,
+    journal: Option<Arc<Journal>>,
+    /// Lines that the journal has from a former run.
+    settled: LineSet,
     /// That a batch ended without saying what became of its items.
     broken: Option<Error>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Hub {
@@ -78,32 +128,62 @@ impl Hub {
                 "{IMPORTS_AT_ONCE_MAX} imports are running, no more at once are allowed"
             ))
         })?;
-        Ok(Import {
+        Ok(Import { _permit: Some(permit), ..self.import_by(who.actor()) })
+    }
+
+    /// Begins an import, or goes on with one: what the journal has `settled` is not done again.
+    pub(crate) fn import_journaled(
+        self: &Arc<Self>,
+        actor: Actor,
+        journal: Journal,
+        settled: LineSet,
+    ) -> Import {
+        Import { journal: Some(Arc::new(journal)), settled, ..self.import_by(actor) }
+    }
+
+    fn import_by(self: &Arc<Self>, actor: Actor) -> Import {
+        Import {
             hub: self.clone(),
-            actor: who.actor(),
+            actor,
             hasher: RandomState::new(),
             seen: HashSet::new(),
-            batch: Vec::with_capacity(IMPORT_BATCH_ITEMS),
+            batch: Batch::default(),
             in_flight: VecDeque::new(),
             refused: Vec::new(),
+            journal: None,
+            settled: LineSet::default(),
             broken: None,
-            _permit: permit,
-        })
+            _permit: None,
+        }
     }
 
     /// Carries out items with different ids, and says which were refused.
-    async fn import_batch(&self, actor: &Actor, items: Vec<Numbered>) -> Vec<Refused> {
+    async fn import_batch(
+        &self,
+        actor: &Actor,
+        journal: Option<&Journal>,
+        batch: Batch,
+    ) -> Result<Vec<Refused>> {
         // A module must find its device as it is after this batch.
-        let (modules, devices): (Vec<_>, Vec<_>) = items.into_iter().partition(|it| it.item.id.is_module());
-        let mut refused = self.import_together(actor, devices).await;
-        refused.extend(self.import_together(actor, modules).await);
-        refused
+        let (modules, devices): (Vec<_>, Vec<_>) =
+            batch.items.into_iter().partition(|it| it.item.id.is_module());
+        let devices = Batch { items: devices, bad: batch.bad };
+        let mut refused = self.import_together(actor, journal, devices).await?;
+        let modules = Batch { items: modules, bad: Vec::new() };
+        refused.extend(self.import_together(actor, journal, modules).await?);
+        Ok(refused)
     }
 
-    async fn import_together(&self, actor: &Actor, items: Vec<Numbered>) -> Vec<Refused> {
-        if items.is_empty() {
-            return Vec::new();
+    async fn import_together(
+        &self,
+        actor: &Actor,
+        journal: Option<&Journal>,
+        batch: Batch,
+    ) -> Result<Vec<Refused>> {
+        if batch.len() == 0 {
+            return Ok(Vec::new());
         }
+        let Batch { items, bad } = batch;
         for mut txn in self.attempts_by(actor).take(IMPORT_BATCH_ATTEMPTS_MAX) {
             let mut refused = Vec::new();
             for Numbered { line, item } in &items {
@@ -112,11 +192,13 @@ impl Hub {
                 }
                 tokio::task::consume_budget().await;
             }
-            if refused.len() == items.len() {
-                return refused;
+            match journal {
+                Some(journal) => journal.note(&mut txn, items.iter().map(|it| it.line), &refused, &bad),
+                None if refused.len() == items.len() => return Ok(refused),
+                None => {}
             }
             match txn.commit().await {
-                Ok(true) => return refused,
+                Ok(true) => return Ok(refused),
                 // Somebody else changed one of them meanwhile.
                 Ok(false) => {}
                 // Too large together, or the store has a reason that each of them will hear.
@@ -124,13 +206,58 @@ impl Hub {
             }
         }
         let mut refused = Vec::new();
-        for Numbered { line, item } in items {
-            let id = item.id.clone();
-            if let Err(error) = self.bulk_item(actor, item).await {
-                refused.push(Refused { line, id, error });
+        for it in items {
+            refused.extend(self.import_alone(actor, journal, it).await?);
+        }
+        if let Some(journal) = journal {
+            self.commit_note(actor, |txn| journal.note(txn, std::iter::empty(), &[], &bad)).await?;
+        }
+        Ok(refused)
+    }
+
+    /// Carries out one item in commits of its own, and says if it was refused.
+    async fn import_alone(
+        &self,
+        actor: &Actor,
+        journal: Option<&Journal>,
+        it: Numbered,
+    ) -> Result<Option<Refused>> {
+        let Numbered { line, item } = it;
+        let refuse = |error| Refused { line, id: item.id.clone(), error };
+        let Some(journal) = journal else {
+            return Ok(self.bulk_item(actor, item.clone()).await.err().map(refuse));
+        };
+        let mut last = Error::Contended(item.id.clone());
+        for mut txn in self.attempts_by(actor) {
+            match self.put_item(&mut txn, &item) {
+                Ok(()) => {
+                    journal.note(&mut txn, std::iter::once(line), &[], &[]);
+                    match txn.commit().await {
+                        Ok(true) => return Ok(None),
+                        Ok(false) => continue,
+                        // The store's own trouble is none of this line's: the job waits and goes on.
+                        Err(error @ (Error::Unavailable(_) | Error::Internal(_))) => return Err(error),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(error) => last = error,
+            }
+            break;
+        }
+        let refused = refuse(last);
+        let only = std::slice::from_ref(&refused);
+        self.commit_note(actor, |txn| journal.note(txn, std::iter::once(line), only, &[])).await?;
+        Ok(Some(refused))
+    }
+
+    async fn commit_note(&self, actor: &Actor, note: impl Fn(&mut Txn<'_>)) -> Result<()> {
+        for mut txn in self.attempts_by(actor) {
+            note(&mut txn);
+            if txn.commit().await? {
+                return Ok(());
             }
         }
-        refused
+        Err(Error::Throttled("the job's notes are being changed by many at once".into()))
     }
 }
 
@@ -140,12 +267,33 @@ impl Import {
         if self.seen.len() >= IMPORT_ITEMS_MAX {
             return Err(Error::TooLarge(format!("an import has at most {IMPORT_ITEMS_MAX} identities")));
         }
-        if !self.seen.insert(self.hasher.hash_one(&item.id)) {
-            let error = Error::Invalid(format!("'{}' is on an earlier line, too", item.id));
-            self.refused.push(Refused { line, id: item.id, error });
+        let is_second = !self.seen.insert(self.hasher.hash_one(&item.id));
+        if self.settled.contains(line) {
             return Ok(());
         }
-        self.batch.push(Numbered { line, item });
+        if is_second {
+            let error = Error::Invalid(format!("'{}' is on an earlier line, too", item.id));
+            let refused = Refused { line, id: item.id, error };
+            if let Some(journal) = &self.journal {
+                let refusal = journal.refusal(&refused);
+                return self.refuse(refusal).await;
+            }
+            self.refused.push(refused);
+            return Ok(());
+        }
+        self.batch.items.push(Numbered { line, item });
+        self.begin_if_full().await
+    }
+
+    /// Takes a line that cannot be carried out, for the journal.
+    pub(crate) async fn refuse(&mut self, refusal: Refusal) -> Result<()> {
+        if !self.settled.contains(refusal.line) {
+            self.batch.bad.push(refusal);
+        }
+        self.begin_if_full().await
+    }
+
+    async fn begin_if_full(&mut self) -> Result<()> {
         if self.batch.len() >= IMPORT_BATCH_ITEMS {
             self.begin().await;
         }
@@ -165,16 +313,16 @@ impl Import {
     }
 
     async fn begin(&mut self) {
-        if self.batch.is_empty() {
+        if self.batch.len() == 0 {
             return;
         }
-        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(IMPORT_BATCH_ITEMS));
+        let batch = std::mem::take(&mut self.batch);
         // The devices of modules may be in batches under way, and so may other modules that count against the limit.
-        let alone = batch.iter().any(|it| it.item.id.is_module());
+        let alone = batch.items.iter().any(|it| it.item.id.is_module());
         self.wait(if alone { 0 } else { IMPORT_BATCHES_IN_FLIGHT - 1 }).await;
         let hub = self.hub.clone();
-        let actor = self.actor.clone();
-        let work = async move { hub.import_batch(&actor, batch).await };
+        let (actor, journal) = (self.actor.clone(), self.journal.clone());
+        let work = async move { hub.import_batch(&actor, journal.as_deref(), batch).await };
         self.in_flight.push_back(self.hub.tasks.spawn(TaskKind::Import, work));
         if alone {
             self.wait(0).await;
@@ -185,7 +333,8 @@ impl Import {
         while self.in_flight.len() > left {
             let Some(oldest) = self.in_flight.front_mut() else { return };
             match oldest.await {
-                Ok(refused) => self.refused.extend(refused),
+                Ok(Ok(refused)) => self.refused.extend(refused),
+                Ok(Err(error)) => self.broken = Some(error),
                 Err(error) => self.broken = Some(Error::Internal(format!("a batch ended early: {error}"))),
             }
             self.in_flight.pop_front();

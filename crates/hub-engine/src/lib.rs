@@ -1,7 +1,7 @@
 //! The application: the only writer. Front ends translate what they receive into one call of [`Hub`] and its result back.
 //!
 //! Commands, by resource (`impl Hub` blocks, one file each): [`access`] authenticate · [`registry`] identities ·
-//! [`bulk`] many of them, [`import`] and [`export`] all of them · [`twins`] · [`queries`] · [`methods`] · [`jobs`] · [`configurations`] · [`telemetry`] · [`sessions`] attach, subscribe ·
+//! [`bulk`] many of them, [`import`] and [`export`] all of them · [`twins`] · [`queries`] · [`methods`] · [`jobs`] · [`transfers`] · [`configurations`] · [`telemetry`] · [`sessions`] attach, subscribe ·
 //! [`events`] · [`policies`] · [`artifacts`] · [`status`]. How a command becomes durable and visible: `transact`, then
 //! `applier`. It knows no wire type, topic, path, status code or socket.
 
@@ -17,6 +17,8 @@ pub mod events;
 pub mod export;
 pub mod import;
 pub mod jobs;
+pub mod line_format;
+pub mod lines;
 pub mod methods;
 mod open;
 mod pending;
@@ -30,6 +32,7 @@ pub mod status;
 pub mod tasks;
 pub mod telemetry;
 mod transact;
+pub mod transfers;
 pub mod twins;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -39,6 +42,8 @@ use hub_domain::time::Timestamp;
 use hub_index::Index;
 use hub_store::Store;
 use hub_store::blobs::BlobFolder;
+
+pub use hub_container as containers;
 
 pub use access::{Credential, Principal};
 pub use config::Config;
@@ -57,6 +62,7 @@ use secret::Secret;
 use sessions::Sessions;
 use status::Counters;
 use tasks::Tasks;
+use transfers::Transfers;
 
 /// The hub. Made by [`Hub::open`], shared as `Arc<Hub>`.
 pub struct Hub {
@@ -70,6 +76,7 @@ pub struct Hub {
     sessions: Arc<Sessions>,
     pending: Arc<Pending>,
     jobs: Jobs,
+    transfers: Transfers,
     configurations: Arc<Configurations>,
     policies: Arc<Policies>,
     secret: Secret,

@@ -62,6 +62,7 @@ impl Hub {
             sessions,
             pending: Arc::default(),
             jobs: Jobs::default(),
+            transfers: Default::default(),
             configurations,
             policies: Arc::new(policies),
             secret,

@@ -31,6 +31,8 @@ pub fn connack(error: &Error) -> u8 {
         | Error::ModuleExists(_)
         | Error::JobExists(_)
         | Error::JobOver { .. }
+        | Error::TooManyTransfers
+        | Error::Container(_)
         | Error::PreconditionFailed
         | Error::Invalid(_)
         | Error::InvalidContinuation
@@ -62,9 +64,9 @@ pub fn twin_code(error: &Error) -> u32 {
         | Error::ArtifactNotFound(_)
         | Error::JobNotFound(_)
         | Error::ConfigurationNotFound(_) => 404_000,
-        Error::Configuration(_) => 400_004,
+        Error::Configuration(_) | Error::Container(_) => 400_004,
         Error::ConfigurationExists(_) => 409_000,
-        Error::TooManyConfigurations => 413_001,
+        Error::TooManyConfigurations | Error::TooManyTransfers => 413_001,
         Error::DeviceExists(_) | Error::ModuleExists(_) | Error::JobExists(_) | Error::JobOver { .. } => {
             409_000
         }

@@ -27,12 +27,8 @@ pub const JSON_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const BODY_DROPPED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest pause within the upload of an artifact.
 pub const UPLOAD_SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Longest line of an import, unpacked.
-pub const IMPORT_LINE_BYTES_MAX: usize = 256 * 1024;
-/// Lines of one import.
-pub const IMPORT_LINES_MAX: u64 = 20_000_000;
-/// One import, unpacked.
-pub const IMPORT_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// The URL of a container with its access signature.
+pub const CONTAINER_URL_BYTES_MAX: usize = 4096;
 /// Lines that an import's answer names as not carried out; all are counted.
 pub const IMPORT_ERRORS_SHOWN_MAX: usize = 1000;
 /// How often a quiet event stream shows that it is there.

@@ -8,6 +8,7 @@ use hub_api::bulk::ImportItem;
 use hub_api::identity::{Authentication, IdentityWrite};
 use hub_api::job::{JobRequest, JobTwin};
 use hub_api::method::MethodRequest;
+use hub_api::transfer::JobProperties;
 use hub_api::twin::{TwinPropertiesWrite, TwinWrite};
 use hub_domain::configuration::{ConfigurationSpec, Content};
 use hub_domain::id::{ConfigurationId, DeviceId, IdError, JobId, TwinId};
@@ -15,14 +16,16 @@ use hub_domain::identity::{AuthenticationSpec, IdentitySpec, Status};
 use hub_domain::job::{JobAction, Management, NewJob};
 use hub_domain::method::MethodCall;
 use hub_domain::time::Timestamp;
+use hub_domain::transfer::TransferKind;
 use hub_domain::twin::{SectionRecord, TwinPatch, TwinRecord, TwinUpdate};
 use hub_domain::version::Precondition;
 use hub_engine::bulk::{self, BulkAction};
 use hub_engine::configurations::preview::PreviewRequest;
+use hub_engine::transfers::NewTransfer;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::config::{PREVIEW_TWINS_DEFAULT, PREVIEW_TWINS_MAX};
+use crate::config::{CONTAINER_URL_BYTES_MAX, PREVIEW_TWINS_DEFAULT, PREVIEW_TWINS_MAX};
 use crate::status::ApiError;
 
 impl From<IdError> for ApiError {
@@ -161,6 +164,49 @@ pub fn method(body: MethodRequest) -> Result<MethodCall, ApiError> {
 /// The name of a job's path.
 pub fn job_id(id: &str) -> Result<JobId, ApiError> {
     Ok(JobId::parse(id)?)
+}
+
+/// An import or export job's request (S 3).
+pub fn transfer(body: JobProperties) -> Result<NewTransfer, ApiError> {
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let missing = |field: &str| ApiError::bad(400_005, "ArgumentNull", format!("{field} is missing"));
+    let container = |field: &str, url: Option<String>| match given(url) {
+        Some(url) if url.len() > CONTAINER_URL_BYTES_MAX => {
+            Err(ApiError::invalid(format!("{field} is longer than {CONTAINER_URL_BYTES_MAX} bytes")))
+        }
+        Some(url) => Ok(url),
+        None => Err(missing(field)),
+    };
+    let kind = given(body.r#type).ok_or_else(|| missing("type"))?;
+    let kind = TransferKind::parse(&kind).ok_or_else(|| {
+        ApiError::invalid(format!("type '{kind}' cannot be created here; expected import or export"))
+    })?;
+    match given(body.storage_authentication_type).as_deref() {
+        None => {}
+        Some(kind) if kind.eq_ignore_ascii_case("keyBased") => {}
+        Some(kind) if kind.eq_ignore_ascii_case("identityBased") => {
+            let text = "this hub has no identity in a cloud: use keyBased and a URL with an access signature";
+            return Err(ApiError::bad(400_032, "ManagedIdentityNotEnabled", text));
+        }
+        Some(other) => {
+            let text = format!("storageAuthenticationType '{other}' is not known; expected keyBased");
+            return Err(ApiError::invalid(text));
+        }
+    }
+    let input = (kind == TransferKind::Import)
+        .then(|| container("inputBlobContainerUri", body.input_blob_container_uri))
+        .transpose()?;
+    let name = |name: Option<String>, default: &str| given(name).unwrap_or_else(|| default.to_owned());
+    let configurations = body.include_configurations.unwrap_or(false);
+    Ok(NewTransfer {
+        kind,
+        input,
+        input_blob: name(body.input_blob_name, "devices.txt"),
+        output: container("outputBlobContainerUri", body.output_blob_container_uri)?,
+        output_blob: name(body.output_blob_name, "devices.txt"),
+        exclude_keys: body.exclude_keys_in_export.unwrap_or(false),
+        configurations: configurations.then(|| name(body.configurations_blob_name, "configurations.txt")),
+    })
 }
 
 /// A job's request.
@@ -325,8 +371,8 @@ pub fn import_mode(given: &str) -> Result<(), ApiError> {
     if known { Ok(()) } else { Err(unknown_mode(given)) }
 }
 
-/// A line of an import.
-pub fn line(text: &[u8]) -> Result<ImportItem, ApiError> {
+/// A line that holds a JSON object.
+pub fn line<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     let wrong = |problem: String| ApiError::bad(400_006, "IotHubFormatError", problem);
     let text = std::str::from_utf8(text).map_err(|error| wrong(format!("the line is not UTF-8: {error}")))?;
     serde_json::from_str(text).map_err(|error| {
@@ -336,8 +382,23 @@ pub fn line(text: &[u8]) -> Result<ImportItem, ApiError> {
     })
 }
 
+/// A line of an import, and `mode` for one that says none; an error tells whose line it is, as far as it can be read.
+pub fn import_line(text: &[u8], mode: Option<&str>) -> Result<bulk::BulkItem, ((String, String), ApiError)> {
+    let mut item: ImportItem = line(text).map_err(|error| (Default::default(), error))?;
+    if item.import_mode.is_none() {
+        item.import_mode = mode.map(String::from);
+    }
+    let name = bulk_name(&item);
+    import_item(item).map_err(|error| (name, error))
+}
+
+/// Device and module, as an item names them.
+pub fn bulk_name(item: &ImportItem) -> (String, String) {
+    (item.id.clone(), item.module_id.clone().unwrap_or_default())
+}
+
 /// The item of a line, with what the line records of the twin.
-pub fn import_item(mut item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
+fn import_item(mut item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
     let mut record = TwinRecord::default();
     if let Some(properties) = &mut item.properties {
         if let Some(Value::Object(desired)) = &mut properties.desired {

@@ -8,7 +8,7 @@ mod coding;
 pub mod config;
 mod extract;
 mod from_wire;
-mod lines;
+mod line_format;
 mod listener;
 mod monitoring;
 mod openapi;

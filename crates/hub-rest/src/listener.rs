@@ -25,6 +25,7 @@ use tower::ServiceExt;
 use crate::config::{
     Config, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MONITORING_CONNECTIONS_MAX, SHUTDOWN_GRACE, WRITE_STALL_MAX,
 };
+use crate::line_format::ServiceLines;
 use crate::patient::Patient;
 use crate::status::request_id;
 use crate::websocket::WebSocketUpgrade;
@@ -52,7 +53,8 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// A front end of `hub`; its connections run in `tasks`, upgraded WebSockets go to `websockets`.
+    /// A front end of `hub`; its connections run in `tasks`, upgraded WebSockets go to `websockets`. It gives the hub the
+    /// format of lines, with which import and export jobs begin to run.
     pub fn new(
         hub: Arc<Hub>,
         tasks: Tasks,
@@ -60,6 +62,7 @@ impl Rest {
         websockets: mpsc::Sender<WebSocketUpgrade>,
     ) -> Self {
         let permits = config.connections_max.clamp(1, Semaphore::MAX_PERMITS);
+        hub.run_transfers(Arc::new(ServiceLines));
         let router = routes::router(hub.clone(), tasks.clone(), websockets);
         Self { hub, tasks, router, connections: Arc::new(Semaphore::new(permits)) }
     }

@@ -24,6 +24,8 @@ fn schemas() -> Map<String, Value> {
     schema::<hub_api::identity::RegistryStatistics>(into);
     schema::<hub_api::identity::ServiceStatistics>(into);
     schema::<hub_api::bulk::ImportItem>(into);
+    schema::<hub_api::transfer::JobProperties>(into);
+    schema::<hub_api::transfer::ImportErrorLine>(into);
     schema::<hub_api::bulk::ImportResult>(into);
     schema::<hub_api::bulk::ExportItem>(into);
     schema::<hub_api::bulk::BulkResult>(into);
@@ -82,6 +84,9 @@ fn bodies(method: &str, path: &str) -> (&'static str, &'static str) {
         ("put", "/configurations/{id}") => ("ConfigurationWrite", "Configuration"),
         ("post", "/configurations/testQueries") => ("QueriesTest", "QueriesTested"),
         ("post", "/devices/{id}/applyConfigurationContent") => ("ConfigurationContent", ""),
+        ("get", "/jobs") => ("", "JobProperties[]"),
+        ("post", "/jobs/create") => ("JobProperties", "JobProperties"),
+        ("get", "/jobs/{id}") => ("", "JobProperties"),
         ("get", "/jobs/v2/query") => ("", "JobResponse[]"),
         ("get", "/jobs/v2/{id}") | ("post", "/jobs/v2/{id}/cancel") => ("", "JobResponse"),
         ("put", "/jobs/v2/{id}") => ("JobRequest", "JobResponse"),

@@ -53,51 +53,63 @@ impl ApiError {
         self.name
     }
 
+    /// The number of the error, for lines of a log.
+    pub fn code(&self) -> u32 {
+        self.code
+    }
+
     /// Its words, for items of bulk results.
     pub fn message(&self) -> &str {
         &self.message
     }
 }
 
+/// The number and the name of an error, without a wildcard.
+pub fn code(error: &Error) -> (u32, &'static str) {
+    match error {
+        Error::Unauthenticated(_) => (401_003, "IotHubUnauthorized"),
+        Error::Forbidden(_) => (401_002, "IotHubUnauthorizedAccess"),
+        Error::Disabled(_) => (403_012, "DeviceDisabled"),
+        Error::DeviceNotFound(_) => (404_001, "DeviceNotFound"),
+        Error::ModuleNotFound(_) => (404_010, "ModuleNotFound"),
+        Error::PolicyNotFound(_) | Error::ArtifactNotFound(_) => (404_000, "GenericNotFound"),
+        Error::ConfigurationNotFound(_) => (404_301, "ConfigurationNotFound"),
+        Error::ConfigurationExists(_) => (409_401, "ConfigurationAlreadyExists"),
+        Error::TooManyConfigurations => (413_101, "ConfigurationCountLimitExceeded"),
+        Error::Configuration(error) => match error.problem {
+            Problem::Field => (400_004, "ArgumentInvalid"),
+            Problem::Content => (400_402, "InvalidConfigurationContent"),
+            Problem::ImmutableContent => (400_403, "CannotModifyImmutableConfigurationContent"),
+            Problem::TargetCondition => (400_401, "InvalidConfigurationTargetCondition"),
+            Problem::MetricQuery => (400_404, "InvalidConfigurationCustomMetricsQuery"),
+        },
+        Error::JobNotFound(_) => (404_002, "JobNotFound"),
+        Error::JobExists(_) => (409_104, "JobAlreadyExists"),
+        Error::JobOver { .. } => (409_000, "GenericConflict"),
+        Error::TooManyTransfers => (403_003, "JobQuotaExceeded"),
+        Error::Container(_) => (400_008, "BlobContainerValidationError"),
+        Error::DeviceExists(_) => (409_001, "DeviceAlreadyExists"),
+        Error::ModuleExists(_) => (409_301, "ModuleAlreadyExistsOnDevice"),
+        Error::PreconditionFailed => (412_001, "PreconditionFailed"),
+        Error::Invalid(_) | Error::InvalidContinuation => (400_004, "ArgumentInvalid"),
+        Error::TooLarge(_) => (413_001, "MessageTooLarge"),
+        Error::TooManyModules(_) => (413_003, "TooManyModulesOnDevice"),
+        Error::TooManyDevices(_) => (413_002, "TooManyDevices"),
+        Error::DeviceOffline { .. } => (404_103, "DeviceNotOnline"),
+        Error::DeviceGone => (404_104, "DeviceConnectionClosedRemotely"),
+        Error::TimedOut { .. } => (504_101, "GatewayTimeout"),
+        Error::TooManyCalls(_) => (403_800, "DeviceMaximumInflightMethodExceeded"),
+        Error::Throttled(_) => (429_001, "ThrottlingException"),
+        Error::PositionGone { .. } => (410_000, "GenericGone"),
+        Error::Contended(_) => (503_005, "ServerBusy"),
+        Error::Unavailable(_) => (503_001, "ServiceUnavailable"),
+        Error::Internal(_) => (500_001, "ServerError"),
+    }
+}
+
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        let (code, name) = match &error {
-            Error::Unauthenticated(_) => (401_003, "IotHubUnauthorized"),
-            Error::Forbidden(_) => (401_002, "IotHubUnauthorizedAccess"),
-            Error::Disabled(_) => (403_012, "DeviceDisabled"),
-            Error::DeviceNotFound(_) => (404_001, "DeviceNotFound"),
-            Error::ModuleNotFound(_) => (404_010, "ModuleNotFound"),
-            Error::PolicyNotFound(_) | Error::ArtifactNotFound(_) => (404_000, "GenericNotFound"),
-            Error::ConfigurationNotFound(_) => (404_301, "ConfigurationNotFound"),
-            Error::ConfigurationExists(_) => (409_401, "ConfigurationAlreadyExists"),
-            Error::TooManyConfigurations => (413_101, "ConfigurationCountLimitExceeded"),
-            Error::Configuration(error) => match error.problem {
-                Problem::Field => (400_004, "ArgumentInvalid"),
-                Problem::Content => (400_402, "InvalidConfigurationContent"),
-                Problem::ImmutableContent => (400_403, "CannotModifyImmutableConfigurationContent"),
-                Problem::TargetCondition => (400_401, "InvalidConfigurationTargetCondition"),
-                Problem::MetricQuery => (400_404, "InvalidConfigurationCustomMetricsQuery"),
-            },
-            Error::JobNotFound(_) => (404_002, "JobNotFound"),
-            Error::JobExists(_) => (409_104, "JobAlreadyExists"),
-            Error::JobOver { .. } => (409_000, "GenericConflict"),
-            Error::DeviceExists(_) => (409_001, "DeviceAlreadyExists"),
-            Error::ModuleExists(_) => (409_301, "ModuleAlreadyExistsOnDevice"),
-            Error::PreconditionFailed => (412_001, "PreconditionFailed"),
-            Error::Invalid(_) | Error::InvalidContinuation => (400_004, "ArgumentInvalid"),
-            Error::TooLarge(_) => (413_001, "MessageTooLarge"),
-            Error::TooManyModules(_) => (413_003, "TooManyModulesOnDevice"),
-            Error::TooManyDevices(_) => (413_002, "TooManyDevices"),
-            Error::DeviceOffline { .. } => (404_103, "DeviceNotOnline"),
-            Error::DeviceGone => (404_104, "DeviceConnectionClosedRemotely"),
-            Error::TimedOut { .. } => (504_101, "GatewayTimeout"),
-            Error::TooManyCalls(_) => (403_800, "DeviceMaximumInflightMethodExceeded"),
-            Error::Throttled(_) => (429_001, "ThrottlingException"),
-            Error::PositionGone { .. } => (410_000, "GenericGone"),
-            Error::Contended(_) => (503_005, "ServerBusy"),
-            Error::Unavailable(_) => (503_001, "ServiceUnavailable"),
-            Error::Internal(_) => (500_001, "ServerError"),
-        };
+        let (code, name) = code(&error);
         if let Error::Internal(text) = &error {
             tracing::error!(text, "a request ended with an internal error");
         }

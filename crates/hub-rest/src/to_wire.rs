@@ -11,21 +11,24 @@ use hub_api::identity::{Authentication, Capabilities, Device, Module, SymmetricK
 use hub_api::job::{JobResponse, JobStatistics, JobTwin};
 use hub_api::method::MethodRequest;
 use hub_api::preview as api;
+use hub_api::transfer::JobProperties;
 use hub_api::twin::{TwinProperties, TwinPropertiesWrite, TwinWrite};
 use hub_domain::actor::Actor;
 use hub_domain::configuration::{Loss, Overridden};
 use hub_domain::event::{Event, EventKind};
 use hub_domain::id::ConfigurationId;
 use hub_domain::identity::{Authentication as Proof, SymmetricKeys};
-use hub_domain::job::{JobAction, JobCounts};
+use hub_domain::job::{JobAction, JobCounts, JobStatus};
 use hub_domain::message::Message;
 use hub_domain::method::MethodCall;
+use hub_domain::transfer::{TransferKind, unsigned};
 use hub_domain::twin::{PathChange, TwinPatch, TwinUpdate};
 use hub_engine::configurations::preview::{PathPreview, Preview, PreviewFares, TwinPreview};
 use hub_engine::configurations::{ConfigurationView, QueryFindings};
 use hub_engine::jobs::Job;
 use hub_engine::registry::IdentityView;
 use hub_engine::status::HubStatus;
+use hub_engine::transfers::Transfer;
 use hub_engine::twins::TwinView;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -95,6 +98,40 @@ pub fn job(job: &Job) -> Result<JobResponse, ApiError> {
             cancelled_count: cancelled,
         },
     })
+}
+
+/// An import or export job (S 3).
+pub fn transfer(job: &Transfer) -> JobProperties {
+    let Transfer { spec, state, percent } = job;
+    let is_import = spec.kind == TransferKind::Import;
+    let status = match state.status {
+        JobStatus::Queued => "enqueued",
+        status => status.as_str(),
+    };
+    JobProperties {
+        job_id: Some(spec.id.to_string()),
+        start_time_utc: Some(state.started.unwrap_or(spec.created).to_string()),
+        end_time_utc: state.ended.map(|at| at.to_string()),
+        r#type: Some(spec.kind.as_str().into()),
+        status: Some(status.into()),
+        progress: Some(*percent),
+        input_blob_container_uri: spec.input.as_deref().map(|url| unsigned(url).into()),
+        input_blob_name: is_import.then(|| spec.input_blob.clone()),
+        output_blob_container_uri: Some(unsigned(&spec.output).into()),
+        output_blob_name: (!is_import).then(|| spec.output_blob.clone()),
+        exclude_keys_in_export: Some(spec.exclude_keys),
+        storage_authentication_type: Some("keyBased".into()),
+        failure_reason: state.failure.clone(),
+        include_configurations: Some(spec.configurations.is_some()),
+        configurations_blob_name: spec.configurations.clone(),
+        done_count: state.ended.map(|_| state.counts.done),
+        failed_count: state.ended.map(|_| state.counts.failed),
+    }
+}
+
+/// What `/jobs/v2` has of an import or export job; clients then ask for the job itself (S 3).
+pub fn transfer_stub(job: &Transfer) -> serde_json::Value {
+    json!({ "jobId": job.spec.id.to_string(), "type": job.spec.kind.as_str(), "status": "unknown" })
 }
 
 fn method_request(call: &MethodCall) -> Result<MethodRequest, ApiError> {
@@ -227,6 +264,17 @@ pub fn export_item(view: &TwinView, with_keys: bool) -> ExportItem {
         parent_scopes: identity.parent_scopes.clone(),
         managed_by: identity.managed_by.clone(),
     }
+}
+
+/// The same with its end, behind others.
+pub fn export_line(view: &TwinView, with_keys: bool, text: &mut Vec<u8>) {
+    line(&export_item(view, with_keys), text);
+}
+
+/// A value on a line of its own, behind others.
+pub fn line(value: &impl serde::Serialize, text: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *text, value).expect("lines have text keys and go to memory");
+    text.push(b'\n');
 }
 
 /// A module's registry entry.

@@ -18,6 +18,8 @@ const CONFIGURATION: &str = "configuration/";
 const JOB: &str = "job/";
 const JOB_STATE: &str = "job-state/";
 const JOB_ITEM: &str = "job-item/";
+const TRANSFER: &str = "transfer/";
+const TRANSFER_NOTE: &str = "transfer-note/";
 const META: &str = "meta/";
 const LOG: &str = "log/";
 
@@ -40,6 +42,10 @@ pub enum RowKey {
     JobState(JobId),
     /// A target of a job: `job-item/{job}/{device}` or `job-item/{job}/{device}/{module}`.
     JobItem(JobId, TwinId),
+    /// An import or export job: `transfer/{job}`.
+    Transfer(JobId),
+    /// What a commit of an import job settled: `transfer-note/{job}/{first line, 16 hexadecimal digits}`.
+    TransferNote(JobId, u64),
     /// A single value of the hub: `meta/{name}`, name in `a-z` and `-`.
     Meta(String),
     /// `log/{commit number, 8 bytes}/{index in its batch, 4 bytes}`, both big endian.
@@ -58,6 +64,10 @@ impl RowKey {
             RowKey::Job(id) => text(&[JOB, id.as_str()]),
             RowKey::JobState(id) => text(&[JOB_STATE, id.as_str()]),
             RowKey::JobItem(job, id) => text(&[JOB_ITEM, job.as_str(), "/", &id.to_string()]),
+            RowKey::Transfer(id) => text(&[TRANSFER, id.as_str()]),
+            RowKey::TransferNote(job, line) => {
+                text(&[TRANSFER_NOTE, job.as_str(), "/", &format!("{line:016x}")])
+            }
             RowKey::Meta(name) => text(&[META, name]),
             RowKey::Event(position) => log(Commit(position.commit), position.place),
         }
@@ -85,6 +95,11 @@ impl RowKey {
             JOB_ITEM => {
                 let (job, id) = rest.split_once('/')?;
                 Some(RowKey::JobItem(JobId::parse(job).ok()?, parse_id(id, None)?))
+            }
+            TRANSFER => JobId::parse(rest).ok().map(RowKey::Transfer),
+            TRANSFER_NOTE => {
+                let (job, line) = rest.split_once('/')?;
+                Some(RowKey::TransferNote(JobId::parse(job).ok()?, parse_line(line)?))
             }
             META => is_meta_name(rest).then(|| RowKey::Meta(rest.to_owned())),
             _ => None,
@@ -174,6 +189,16 @@ pub fn job_items_after(job: &JobId, id: &TwinId) -> KeyRange {
     job_items(job).from(RowKey::JobItem(job.clone(), id.clone()).to_key().successor())
 }
 
+/// Every import and export job.
+pub fn transfers() -> KeyRange {
+    KeyRange::prefix(TRANSFER.as_bytes())
+}
+
+/// The notes of one import job.
+pub fn transfer_notes(job: &JobId) -> KeyRange {
+    KeyRange::prefix(text(&[TRANSFER_NOTE, job.as_str(), "/"]).as_bytes())
+}
+
 /// The event log.
 pub fn events() -> KeyRange {
     KeyRange::prefix(LOG.as_bytes())
@@ -202,6 +227,12 @@ fn parse_id(text: &str, module_wanted: Option<bool>) -> Option<TwinId> {
     };
     let id = TwinId { device: DeviceId::parse(device).ok()?, module };
     module_wanted.is_none_or(|wanted| wanted == id.is_module()).then_some(id)
+}
+
+/// 16 digits in the one spelling that is printed.
+fn parse_line(text: &str) -> Option<u64> {
+    let plain = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    u64::from_str_radix(text, 16).ok().filter(|_| plain)
 }
 
 fn parse_position(rest: &[u8]) -> Option<Position> {
@@ -238,6 +269,10 @@ mod tests {
             ID.prop_map(|job| RowKey::JobState(JobId::parse(&job).expect("a valid id"))),
             (ID, id.clone())
                 .prop_map(|(job, id)| RowKey::JobItem(JobId::parse(&job).expect("a valid id"), id)),
+            ID.prop_map(|job| RowKey::Transfer(JobId::parse(&job).expect("a valid id"))),
+            (ID, any::<u64>()).prop_map(|(job, line)| {
+                RowKey::TransferNote(JobId::parse(&job).expect("a valid id"), line)
+            }),
             any::<[u8; 32]>().prop_map(|bytes| RowKey::Artifact(Digest::from_bytes(&bytes))),
             "[a-z-]{1,20}".prop_map(RowKey::Meta),
             any::<(u64, u32)>().prop_map(|(commit, place)| RowKey::Event(Position { commit, place })),
@@ -254,7 +289,7 @@ mod tests {
         fn parse_and_print_are_inverse(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..40),
-                r"(device|module|twin|module-twin|session|artifact|configuration|job|job-state|job-item|meta|log)/[a-z/\-]{0,12}".prop_map(String::into_bytes),
+                r"(device|module|twin|module-twin|session|artifact|configuration|job|job-state|job-item|transfer|transfer-note|meta|log)/[a-z/\-]{0,12}".prop_map(String::into_bytes),
                 proptest::collection::vec(any::<u8>(), 10..16).prop_map(|rest| [b"log/", &rest[..]].concat()),
             ]
         ) {
@@ -284,6 +319,11 @@ mod tests {
             (
                 RowKey::Configuration(ConfigurationId::parse("firmware+1").expect("an id")),
                 "configuration/firmware+1",
+            ),
+            (RowKey::Transfer(JobId::parse("j").expect("an id")), "transfer/j"),
+            (
+                RowKey::TransferNote(JobId::parse("j").expect("an id"), 258),
+                "transfer-note/j/0000000000000102",
             ),
             (RowKey::Meta("etag-counter".into()), "meta/etag-counter"),
             (
@@ -317,6 +357,12 @@ mod tests {
             "configuration/a/b",
             "log/",
             "log/12345678/123",
+            "transfer/",
+            "transfer/a/b",
+            "transfer-note/a",
+            "transfer-note/a/102",
+            "transfer-note/a/000000000000010A",
+            "transfer-note/a/+000000000000102",
             "other/a",
         ] {
             assert_eq!(RowKey::parse(&Key::new(bad)), None, "{bad}");

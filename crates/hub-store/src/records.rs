@@ -9,6 +9,7 @@ pub mod identity;
 pub mod job;
 pub mod meta;
 pub mod session;
+pub mod transfer;
 pub mod twin;
 
 #[cfg(test)]

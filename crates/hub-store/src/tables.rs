@@ -9,6 +9,7 @@ pub mod identities;
 pub mod jobs;
 pub mod meta;
 pub mod sessions;
+pub mod transfers;
 pub mod twins;
 
 use crate::{Commit, Key, KeyRange, PageLen, Row, Store, StoreError};

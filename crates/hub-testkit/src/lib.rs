@@ -10,6 +10,7 @@ use hub_domain::identity::{AuthenticationSpec, IdentitySpec};
 use hub_domain::sas::make_token;
 use hub_domain::time::Timestamp;
 use hub_engine::clock::{Clock, ManualClock};
+use hub_engine::containers::ContainerPolicy;
 use hub_engine::policies::Policies;
 use hub_engine::tasks::Tasks;
 use hub_engine::{Config, Hub, Parts, Principal};
@@ -44,18 +45,23 @@ impl TestHub {
 
     /// A new hub whose store is a file in its folder, as in the product.
     pub async fn start_on_disk() -> Self {
+        Self::start_on_disk_with(ContainerPolicy::default()).await
+    }
+
+    /// The same, whose import and export jobs may use these containers.
+    pub async fn start_on_disk_with(containers: ContainerPolicy) -> Self {
         let folder = new_folder();
         let file = folder.path().join("hub.redb");
         let store = EmbeddedStore::open(&file, EmbeddedOptions::default()).expect("a new store");
-        Self::within(Arc::new(store), folder).await
+        Self::with(Arc::new(store), folder, containers).await
     }
 
     /// A hub on a store that may hold something.
     pub async fn on(store: Arc<dyn Store>) -> Self {
-        Self::within(store, new_folder()).await
+        Self::with(store, new_folder(), ContainerPolicy::default()).await
     }
 
-    async fn within(store: Arc<dyn Store>, folder: tempfile::TempDir) -> Self {
+    async fn with(store: Arc<dyn Store>, folder: tempfile::TempDir, containers: ContainerPolicy) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START_SECONDS)));
         let tasks = Tasks::new();
         let policies = Policies::in_memory();
@@ -67,7 +73,8 @@ impl TestHub {
             tasks: tasks.clone(),
             policies,
         };
-        let config = Config { hostnames: vec![HOSTNAME.into(), "localhost".into()], ..Config::default() };
+        let config =
+            Config { hostnames: vec![HOSTNAME.into(), "localhost".into()], containers, ..Config::default() };
         let hub = Hub::open(config, parts).await.expect("the hub opens");
         Self { hub, clock, store, tasks, policies: list, folder }
     }

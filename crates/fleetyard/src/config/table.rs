@@ -33,8 +33,11 @@ pub const SUITE_PREFIX: &str = "FLEETYARD_E2E_";
 /// All our variables begin so.
 pub const PREFIX: &str = "FLEETYARD_";
 
+/// The one plain setting whose value is shown to nobody.
+const SECRET_OF_S3: &str = "bulk.s3_secret_access_key";
+
 /// Key, flag, default, meaning of all settings but the policies' keys.
-const PLAIN: [(&str, &str, &str, &str); 16] = [
+const PLAIN: [(&str, &str, &str, &str); 23] = [
     ("hub.data", "--data", "fleetyard-data", "The data folder; it is made at the first start."),
     (
         "hub.hostname",
@@ -91,6 +94,28 @@ const PLAIN: [(&str, &str, &str, &str); 16] = [
         "How long a job and what became of its devices are kept after its end, 1 to 3650.",
     ),
     (
+        "bulk.folder",
+        "",
+        "",
+        "An absolute path: containers of import and export jobs may be this folder and folders below it, as `file:` URLs. Without it no folder may.",
+    ),
+    (
+        "bulk.stores",
+        "",
+        "",
+        "Blob stores that import and export jobs may reach, with commas between: `account.blob.core.windows.net`, `host:port` (TLS), `http://host:port`, `s3://bucket`. Without it none.",
+    ),
+    ("bulk.s3_endpoint", "", "", "URL of the S3 store; without it that of AWS for the region."),
+    ("bulk.s3_region", "", "us-east-1", "Region of the S3 store."),
+    ("bulk.s3_access_key_id", "", "", "Name of the hub's key for the S3 store."),
+    (SECRET_OF_S3, "", "", "The hub's key for the S3 store."),
+    (
+        "bulk.timeout_seconds",
+        "",
+        "60",
+        "How long a container of an import or export job may be silent before the job fails, 1 to 3600.",
+    ),
+    (
         "log.filter",
         "--log",
         "info",
@@ -106,7 +131,7 @@ pub fn settings() -> Vec<Setting> {
         variable: if key == "log.filter" { "FLEETYARD_LOG".into() } else { variable_of(key) },
         flag: Some(flag).filter(|flag| !flag.is_empty()),
         default: default.into(),
-        secret: false,
+        secret: key == SECRET_OF_S3,
         help: help.into(),
     });
     let keys = Rights::BUILT_IN_POLICIES.into_iter().flat_map(|(policy, _)| {

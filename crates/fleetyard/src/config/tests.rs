@@ -86,6 +86,10 @@ fn what_is_wrong_is_named_with_its_place() {
         refused(None, &[("FLEETYARD_POLICIES_SERVICE_PRIMARY_KEY", "???")]),
         &["policies.service.primary_key", "base64"],
     );
+    check(refused(None, &[("FLEETYARD_BULK_FOLDER", "bulk")]), &["bulk.folder = 'bulk'", "absolute"]);
+    check(refused(None, &[("FLEETYARD_BULK_STORES", "a.b, *.c")]), &["bulk.stores", "s3://bucket"]);
+    check(refused(None, &[("FLEETYARD_BULK_S3_ENDPOINT", "s3://x")]), &["bulk.s3_endpoint", "https://"]);
+    check(refused(None, &[("FLEETYARD_BULK_TIMEOUT_SECONDS", "0")]), &["1 to 3600"]);
     let secret = format!("[policies.service]\nprimary_key = '{KEY}'");
     check(refused(Some((&secret, 0o640)), &[]), &["chmod 600"]);
     assert!(!refused(Some((&secret, 0o640)), &[]).contains(KEY), "an error shows no key");
@@ -106,6 +110,19 @@ fn keys_come_from_outside_and_are_not_shown() {
     assert!(
         shown.iter().any(|(key, value, _)| key == "policies.service.primary_key" && value.contains("given"))
     );
+}
+
+#[test]
+fn containers_are_what_the_settings_name() {
+    let file = "[bulk]\nfolder = '/srv/bulk'\nstores = ['a.blob.core.windows.net', 's3://fleet']\ntimeout_seconds = 5\ns3_access_key_id = 'id'\ns3_secret_access_key = 'hush'";
+    let given = given(Some((file, 0o600)), &[], &[]);
+    let containers = Settings::load(&given.sources).expect("valid").containers;
+    assert_eq!((containers.stores.len(), containers.timeout), (2, Duration::from_secs(5)));
+    for url in ["file:///srv/bulk/x", "https://a.blob.core.windows.net/c?sig=x", "s3://fleet/x"] {
+        containers.open(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+    let shown = shown(&given.sources).expect("valid");
+    assert!(shown.iter().all(|(_, value, _)| !value.contains("hush")));
 }
 
 #[test]

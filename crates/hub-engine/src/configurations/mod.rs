@@ -5,6 +5,7 @@
 
 mod apply;
 pub mod explain;
+mod import;
 pub mod preview;
 mod set;
 mod settle;

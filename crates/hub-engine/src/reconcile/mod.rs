@@ -7,6 +7,9 @@ mod job_run;
 mod job_watch;
 mod jobs;
 mod parts;
+mod transfer_export;
+mod transfer_import;
+mod transfers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,7 @@ use crate::open::Dangling;
 pub(crate) use configurations::{Chunks, run_configurations};
 pub(crate) use events::pruned_position;
 pub(crate) use jobs::run_jobs;
+pub(crate) use transfers::run_transfers;
 
 /// Sessions of the former process that are closed at once, before others get a turn.
 const DANGLING_CHUNK: usize = 256;

@@ -18,10 +18,6 @@ use crate::auth::Caller;
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
 
-pub(super) fn name(item: &ImportItem) -> (String, String) {
-    (item.id.clone(), item.module_id.clone().unwrap_or_default())
-}
-
 fn failed((device_id, module_id): (String, String), error: ApiError) -> BulkError {
     let (error_code, error_status) = (error.name().into(), error.message().into());
     BulkError { device_id, module_id, error_code, error_status, operation: String::new() }
@@ -38,7 +34,7 @@ pub async fn devices(State(hub): State<Shared>, Caller(who): Caller, Json(body):
         return Err(Error::TooManyDevices(items.len()).into());
     }
     let mut seen = BTreeSet::new();
-    if let Some(twice) = items.iter().map(name).find(|name| !seen.insert(name.clone())) {
+    if let Some(twice) = items.iter().map(from_wire::bulk_name).find(|name| !seen.insert(name.clone())) {
         return Err(ApiError::bad(
             400_011,
             "DeviceDefinedMultipleTimes",
@@ -47,7 +43,7 @@ pub async fn devices(State(hub): State<Shared>, Caller(who): Caller, Json(body):
     }
     let (mut names, mut wanted, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for item in items {
-        let name = name(&item);
+        let name = from_wire::bulk_name(&item);
         match from_wire::bulk_item(item) {
             Ok(item) => {
                 names.push(name);

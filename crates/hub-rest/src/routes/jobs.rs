@@ -6,6 +6,7 @@ use axum::routing::{MethodRouter, get, post};
 use hub_api::query::{CONTINUATION, MAX_ITEM_COUNT};
 use hub_domain::job::JobStatus;
 use hub_domain::query::ItemType;
+use hub_engine::Error;
 use hub_engine::jobs::JobFilter;
 use serde::Deserialize;
 
@@ -36,8 +37,14 @@ async fn create(
 }
 
 async fn read(State(hub): State<Shared>, Caller(who): Caller, Path(id): Path<String>) -> Answer {
-    let job = hub.job_get(&who, &from_wire::job_id(&id)?).await?;
-    Ok(json(StatusCode::OK, &to_wire::job(&job)?, None))
+    let id = from_wire::job_id(&id)?;
+    match hub.job_get(&who, &id).await {
+        // Clients that know only one kind of jobs at first ask here for the other.
+        Err(Error::JobNotFound(_)) if let Ok(job) = hub.transfer_get(&who, &id).await => {
+            Ok(json(StatusCode::OK, &to_wire::transfer_stub(&job), None))
+        }
+        job => Ok(json(StatusCode::OK, &to_wire::job(&job?)?, None)),
+    }
 }
 
 async fn cancel(State(hub): State<Shared>, Caller(who): Caller, Path(id): Path<String>) -> Answer {

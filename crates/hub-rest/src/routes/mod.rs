@@ -14,6 +14,7 @@ mod ours;
 mod preview;
 mod queries;
 mod streams;
+mod transfers;
 mod twins;
 
 use std::sync::Arc;
@@ -144,6 +145,13 @@ pub(crate) const ROUTES: &[Route] = &[
         &[("post", "Write an edge deployment into a device's modules")],
         configurations::apply_handlers,
     ),
+    route("/jobs", &[("get", "List import and export jobs")], || get(transfers::list)),
+    route("/jobs/create", &[("post", "Create an import or export job")], transfers::create_handlers),
+    route(
+        "/jobs/{id}",
+        &[("get", "Read an import or export job"), ("delete", "Cancel an import or export job")],
+        transfers::handlers,
+    ),
     route("/jobs/v2/query", &[("get", "List jobs")], || get(jobs::list)),
     route("/jobs/v2/{id}", &[("get", "Read a job"), ("put", "Create a job")], jobs::handlers),
     route("/jobs/v2/{id}/cancel", &[("post", "Cancel a job")], jobs::cancel_handlers),
@@ -205,8 +213,6 @@ pub(crate) const ROUTES: &[Route] = &[
 /// Operations of the service that this hub does not have yet, and what they are called in the answer.
 pub(crate) const NOT_YET: &[(&str, &str)] = &[
     ("/devices/{id}/commands", "The queue of cloud-to-device messages"),
-    ("/jobs", "Import and export jobs"),
-    ("/jobs/{id}", "Import and export jobs"),
     ("/messages/{*rest}", "Cloud-to-device feedback"),
 ];
 

@@ -10,9 +10,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use bytes::Bytes;
 use futures_util::stream;
-use hub_api::bulk::{ImportError, ImportItem, ImportResult};
+use hub_api::bulk::{ImportError, ImportResult};
+use hub_engine::config::{IMPORT_BYTES_MAX, IMPORT_LINE_BYTES_MAX, IMPORT_LINES_MAX};
 use hub_engine::export::Export;
 use hub_engine::import::Import;
+use hub_engine::lines::{Line, Lines};
 use serde::Deserialize;
 use tokio_util::io::StreamReader;
 
@@ -20,9 +22,8 @@ use super::artifacts::upload;
 use super::{Answer, Shared, json};
 use crate::auth::Caller;
 use crate::coding::Coding;
-use crate::config::{IMPORT_BYTES_MAX, IMPORT_ERRORS_SHOWN_MAX, IMPORT_LINE_BYTES_MAX, IMPORT_LINES_MAX};
+use crate::config::IMPORT_ERRORS_SHOWN_MAX;
 use crate::extract::Query;
-use crate::lines::Lines;
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
 
@@ -107,15 +108,14 @@ impl Run {
                 );
                 return Err(Stop { code: 413_000, name: "GenericRequestEntityTooLarge", text });
             }
-            let Some(line) = lines.next().await? else { return Ok(()) };
-            self.result.lines += 1;
+            let line = lines.next().await?;
+            self.result.lines += u64::from(line != Line::End);
             let number = self.result.lines;
             match line {
-                Ok(text) if number == 1 => {
-                    self.line(number, text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)).await?
-                }
-                Ok(text) => self.line(number, text).await?,
-                Err(_) => {
+                Line::End => return Ok(()),
+                Line::Skipped => self.result.skipped += 1,
+                Line::Text(text) => self.line(number, text).await?,
+                Line::TooLong => {
                     let text = format!("the line is longer than {IMPORT_LINE_BYTES_MAX} bytes");
                     let error = ApiError::bad(413_000, "GenericRequestEntityTooLarge", text);
                     self.failed(number, (String::new(), String::new()), &error);
@@ -125,23 +125,7 @@ impl Run {
     }
 
     async fn line(&mut self, number: u64, text: &[u8]) -> Result<(), Stop> {
-        let text = text.trim_ascii();
-        if text.first() != Some(&b'{') {
-            self.result.skipped += 1;
-            return Ok(());
-        }
-        let mut item: ImportItem = match from_wire::line(text) {
-            Ok(item) => item,
-            Err(error) => {
-                self.failed(number, (String::new(), String::new()), &error);
-                return Ok(());
-            }
-        };
-        if item.import_mode.is_none() {
-            item.import_mode.clone_from(&self.mode);
-        }
-        let name = super::bulk::name(&item);
-        match from_wire::import_item(item) {
+        match from_wire::import_line(text, self.mode.as_deref()) {
             Ok(item) => {
                 let taken = self.import.add(number, item).await;
                 taken.map_err(|error| Stop {
@@ -151,7 +135,7 @@ impl Run {
                 })?;
                 self.note_refused();
             }
-            Err(error) => self.failed(number, name, &error),
+            Err((name, error)) => self.failed(number, name, &error),
         }
         Ok(())
     }
@@ -213,10 +197,6 @@ pub async fn export(
 
 fn page(export: &mut Export, keys: bool) -> Option<Bytes> {
     let mut text = Vec::new();
-    for view in export.page()? {
-        let line = to_wire::export_item(&view, keys);
-        serde_json::to_writer(&mut text, &line).expect("lines have text keys and go to memory");
-        text.push(b'\n');
-    }
+    export.page()?.iter().for_each(|view| to_wire::export_line(view, keys, &mut text));
     Some(text.into())
 }

@@ -53,6 +53,10 @@ const OPERATIONS: &[(&str, &str, Allowed, bool)] = &[
     ("get", "/configurations/{id}", LOOK, false),
     ("put", "/configurations/{id}", WRITE, false),
     ("post", "/configurations/testQueries", LOOK, false),
+    ("get", "/jobs", READ, false),
+    ("post", "/jobs/create", WRITE, false),
+    ("get", "/jobs/{id}", READ, false),
+    ("delete", "/jobs/{id}", WRITE, false),
     ("get", "/jobs/v2/query", SERVICE, false),
     ("put", "/jobs/v2/{id}", SERVICE, false),
     ("get", "/jobs/v2/{id}", SERVICE, false),
@@ -106,6 +110,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
         }
         ("post", "/devices/query") => json!({ "query": "SELECT * FROM devices" }),
         ("post", "/devices/keys/regenerate") => json!({ "policyKey": "both", "devices": [{ "id": "d" }] }),
+        ("post", "/jobs/create") => json!({ "type": "export", "outputBlobContainerUri": "file:///srv" }),
         ("put", "/jobs/v2/{id}") => json!({
             "type": "scheduleUpdateTwin", "queryCondition": "*", "updateTwin": { "etag": "*", "tags": { "a": 1 } },
             "startTime": "2027-02-01T00:00:00Z",
@@ -309,7 +314,7 @@ async fn a_token_ends_with_its_time_and_with_its_key() {
 #[tokio::test]
 async fn what_is_not_there_yet_or_at_all_says_so() {
     let server = Server::start().await;
-    for path in ["/jobs/j", "/messages/serviceBound/feedback", "/devices/d/commands"] {
+    for path in ["/messages/serviceBound/feedback", "/devices/d/commands"] {
         Reply::of(server.anonymous("get", path)).await.error(401, "IotHubUnauthorized");
         server.get(path).await.error(404, "FeatureNotSupported");
     }

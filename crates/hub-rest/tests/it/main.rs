@@ -10,4 +10,5 @@ mod explain;
 mod queries;
 mod registry;
 mod support;
+mod transfers;
 mod twins_methods;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hub_engine::containers::ContainerPolicy;
 use hub_engine::tasks::TaskKind;
 use hub_rest::{Config, Rest, WebSocketUpgrade};
 use hub_testkit::TestHub;
@@ -34,7 +35,12 @@ pub struct Server {
 
 impl Server {
     pub async fn start() -> Self {
-        let test = TestHub::start_on_disk().await;
+        Self::start_with(ContainerPolicy::default()).await
+    }
+
+    /// One whose import and export jobs may use these containers.
+    pub async fn start_with(containers: ContainerPolicy) -> Self {
+        let test = TestHub::start_on_disk_with(containers).await;
         let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).expect("a certificate");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");

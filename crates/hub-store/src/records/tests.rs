@@ -4,9 +4,11 @@
 use hub_domain::actor::Actor;
 use hub_domain::configuration::{Configuration, ConfigurationSpec, Revision};
 use hub_domain::event::{EventKind, Position};
-use hub_domain::id::ConfigurationId;
+use hub_domain::id::{ConfigurationId, JobId};
+use hub_domain::job::JobStatus;
 use hub_domain::json::Object;
 use hub_domain::time::Timestamp;
+use hub_domain::transfer::{Refusal, TransferCounts, TransferKind, TransferSpec, TransferState};
 use hub_domain::twin::{ConfigurationStatus, PathChange, PathChanges, Stamp, Twin, WrittenBy};
 use serde_json::{Value, json};
 
@@ -209,4 +211,74 @@ fn jobs_and_targets_are_written_and_read_as_ever() {
         let (_, item) = job::decode_item(&key.to_key(), &row(fixture)).expect("a row that is read");
         assert_eq!(String::from_utf8_lossy(&job::encode_item(&item)), String::from_utf8_lossy(&row(fixture)));
     }
+}
+
+const TRANSFER_FULL: &str = r#"{"kind":"import","created":10000000,"actor":"policy:iothubowner","input":"https://a.b/in?sig=x","inputBlob":"devices.txt","output":"https://a.b/out","outputBlob":"devices.txt","excludeKeys":false,"configurations":"configurations.txt","status":"failed","failure":"why","started":20000000,"ended":50000000,"inputVersion":"v1","counts":[3,4]}"#;
+
+const TRANSFER_BARE: &str = r#"{"kind":"export","created":10000000,"actor":"hub","inputBlob":"","output":"file:///srv","outputBlob":"b","excludeKeys":true,"status":"queued","counts":[0,0]}"#;
+
+const TRANSFER_NOTE: &str = r#"{"lines":[[1,99],[101,101]],"refused":[{"line":7,"subject":"d","module":"m","code":404010,"text":"why"},{"line":8,"code":400006,"text":"no JSON"}]}"#;
+
+#[test]
+fn transfers_are_written_and_read_as_ever() {
+    let key = Key::new("transfer/j");
+    let at = Timestamp::from_seconds;
+    let full = (
+        TransferSpec {
+            id: JobId::parse("j").expect("an id"),
+            kind: TransferKind::Import,
+            created: at(1),
+            actor: Actor::Policy("iothubowner".into()),
+            input: Some("https://a.b/in?sig=x".into()),
+            input_blob: "devices.txt".into(),
+            output: "https://a.b/out".into(),
+            output_blob: "devices.txt".into(),
+            exclude_keys: false,
+            configurations: Some("configurations.txt".into()),
+        },
+        TransferState {
+            status: JobStatus::Failed,
+            failure: Some("why".into()),
+            started: Some(at(2)),
+            ended: Some(at(5)),
+            input_version: Some("v1".into()),
+            counts: TransferCounts { done: 3, failed: 4 },
+        },
+    );
+    let mut bare = (full.0.clone(), TransferState::default());
+    bare.0.kind = TransferKind::Export;
+    bare.0.actor = Actor::Hub;
+    bare.0.exclude_keys = true;
+    (bare.0.input, bare.0.configurations) = (None, None);
+    (bare.0.input_blob, bare.0.output, bare.0.output_blob) = ("".into(), "file:///srv".into(), "b".into());
+    for (fixture, (spec, state)) in [(TRANSFER_FULL, full), (TRANSFER_BARE, bare)] {
+        let read = transfer::decode(&key, &row(fixture)).expect("a row that is read");
+        assert_eq!(read, (spec.clone(), state.clone()));
+        let written = transfer::encode(&spec, &state);
+        assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&row(fixture)));
+    }
+    for (good, bad) in [("import", "move"), ("policy:", "x:"), ("failed", "lost")] {
+        let damaged = TRANSFER_FULL.replacen(good, bad, 1);
+        let error = transfer::decode(&key, &row(&damaged)).expect_err(bad).to_string();
+        assert!(error.contains("is not valid") && !error.contains("sig"), "{error}");
+    }
+}
+
+#[test]
+fn notes_of_transfers_are_written_and_read_as_ever() {
+    let key = Key::new("transfer-note/j/0000000000000001");
+    let (job, note) = transfer::decode_note(&key, &row(TRANSFER_NOTE)).expect("a row that is read");
+    assert_eq!((job.as_str(), note.lines.ranges()), ("j", [(1, 99), (101, 101)].as_slice()));
+    let refused = |line, subject: &str, module: &str, code, text: &str| Refusal {
+        line,
+        subject: subject.into(),
+        module: module.into(),
+        code,
+        text: text.into(),
+    };
+    assert_eq!(note.refused, [refused(7, "d", "m", 404_010, "why"), refused(8, "", "", 400_006, "no JSON")]);
+    let written = transfer::encode_note(&note);
+    assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&row(TRANSFER_NOTE)));
+    let damaged = TRANSFER_NOTE.replacen("[1,99]", "[99,1]", 1);
+    assert!(transfer::decode_note(&key, &row(&damaged)).is_err());
 }

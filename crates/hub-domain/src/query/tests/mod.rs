@@ -4,6 +4,7 @@
 mod errors;
 mod examples;
 mod explain;
+mod generate;
 mod properties;
 mod semantics;
 

@@ -1,16 +1,15 @@
-//! Random queries, conditions and rows for property tests, here and in crates that evaluate queries: everything that the
-//! grammar can say. Must never be in a product: it is only there for tests and with the feature `testing`.
+//! Random queries, conditions and rows for the property tests: everything that the grammar can say.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::Value;
 
-use super::ast::{
+use super::super::ast::{
     Arithmetic, Comparison, Condition, Expr, Item, ItemValue, OrderBy, OrderKey, Query, Scope, Select, Source,
 };
-use super::function::Function;
-use super::path::Path;
+use super::super::function::Function;
+use super::super::path::Path;
 
 /// Names in a small world, so that random paths meet random rows, and some that need brackets.
 fn name() -> impl Strategy<Value = String> {
@@ -118,13 +117,11 @@ fn expression(source: Source) -> impl Strategy<Value = Expr> {
     })
 }
 
-/// Any source.
-pub fn source() -> impl Strategy<Value = Source> {
+pub(super) fn source() -> impl Strategy<Value = Source> {
     select(vec![Source::Devices, Source::DeviceModules, Source::DeviceJobs])
 }
 
-/// A condition over a source.
-pub fn condition(source: Source) -> impl Strategy<Value = Condition> {
+pub(super) fn condition(source: Source) -> impl Strategy<Value = Condition> {
     let scope = prop_oneof![1 => Just(Scope::Everything), 9 => expression(source).prop_map(Scope::Where)];
     scope.prop_map(move |scope| Condition { source, scope })
 }
@@ -145,8 +142,7 @@ fn aggregate(source: Source) -> impl Strategy<Value = ItemValue> {
     ]
 }
 
-/// A query over any source.
-pub fn query() -> impl Strategy<Value = Query> {
+pub(super) fn query() -> impl Strategy<Value = Query> {
     let order = || vec((any::<Index>(), any::<bool>()), 0..3);
     source().prop_flat_map(move |source| {
         let rest = (condition(source), proptest::option::of(0..5u64));
@@ -185,7 +181,7 @@ pub fn query() -> impl Strategy<Value = Query> {
 }
 
 /// Rows whose members have the names that random paths look for, and any JSON at all behind them.
-pub fn row() -> impl Strategy<Value = Value> {
+pub(super) fn row() -> impl Strategy<Value = Value> {
     let json = scalar().prop_recursive(3, 16, 4, |element| {
         prop_oneof![
             vec(element.clone(), 0..3).prop_map(Value::Array),
@@ -204,7 +200,7 @@ pub fn row() -> impl Strategy<Value = Value> {
 }
 
 /// Texts that look like queries for a while.
-pub fn token_soup() -> impl Strategy<Value = String> {
+pub(super) fn token_soup() -> impl Strategy<Value = String> {
     let tokens = select(vec![
         "SELECT",
         "TOP",
