@@ -420,3 +420,46 @@ async fn simulated_devices_are_seen_by_monitor_and_obey_methods() {
     let ended = soon("the simulation to end", simulation.wait_with_output()).await.expect("it ends");
     assert_eq!(ended.status.code(), Some(0));
 }
+
+#[tokio::test]
+async fn the_hub_imports_and_exports_containers() {
+    let folder = folder();
+    let bulk = folder.path().join("bulk");
+    for name in ["in", "out"] {
+        std::fs::create_dir_all(bulk.join(name)).expect("a folder");
+    }
+    let settings = folder.path().join("settings.toml");
+    std::fs::write(&settings, format!("[bulk]\nfolder = \"{}\"\n", bulk.display())).expect("written");
+    let settings = ["--config", settings.to_str().expect("text")];
+    let hub = Hub::start_with(&folder.path().join("data"), &settings).await;
+    let url = |name: &str| format!("file://{}", bulk.join(name).display());
+    std::fs::write(bulk.join("in/devices.txt"), "{\"id\":\"a\"}\n{\"id\":\"bad id\"}\n").expect("written");
+    let configuration =
+        r#"{"id":"eco","content":{"deviceContent":{"properties.desired.mode":"eco"}},"targetCondition":"*"}"#;
+    std::fs::write(bulk.join("in/configurations.txt"), configuration).expect("written");
+
+    let (input, output) = (url("in"), url("out"));
+    let import = ["job", "import", "--container", &input, "--errors", &output];
+    let ended = hub.expect(7, &[&import[..], &["--configurations"]].concat()).await;
+    assert!(ended.err.contains("1 of 3 lines could not be carried out"), "{}", ended.err);
+    let log = std::fs::read_to_string(bulk.join("out/importErrors.log")).expect("a log");
+    assert!(log.starts_with(r#"{"line":2,"deviceId":"bad id","errorCode":400004,"#), "{log}");
+
+    let export = ["job", "export", "--container", &output, "--exclude-keys", "--configurations", "c.txt"];
+    let job = hub.json(&export).await;
+    assert_eq!((&job["status"], &job["doneCount"]), (&json!("completed"), &json!(2)));
+    let text = std::fs::read_to_string(bulk.join("out/devices.txt")).expect("a blob");
+    assert!(text.starts_with(r#"{"id":"a","#) && text.contains(r#""primaryKey":null"#), "{text}");
+    assert!(std::fs::read_to_string(bulk.join("out/c.txt")).expect("a blob").contains("\"eco\""));
+
+    let id = job["jobId"].as_str().expect("an id");
+    assert_eq!(hub.json(&["job", "show", id]).await["status"], "completed");
+    hub.expect(0, &["job", "watch", id]).await;
+    assert_eq!(hub.expect(0, &["job", "list", "--bulk", "--json"]).await.out.lines().count(), 2);
+    hub.expect(4, &["job", "cancel", id]).await;
+    hub.expect(0, &["job", "export", "--container", &output, "--no-wait"]).await;
+    let missing = hub.expect(1, &["job", "export", "--container", &url("none")]).await;
+    assert!(missing.err.contains("'none' cannot be entered"), "{}", missing.err);
+    let refused = hub.expect(1, &["job", "export", "--container", "file:///etc"]).await;
+    assert!(refused.err.contains("bulk.folder"), "{}", refused.err);
+}

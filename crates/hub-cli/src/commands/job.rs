@@ -1,4 +1,4 @@
-//! `fleetyard job`: one action over many devices, now or at a set time, and how far it is.
+//! `fleetyard job`: one action over many devices, now or at a set time, and how far it is; imports and exports by the hub.
 //! Watching never changes a job, and goes on when the hub was away for a moment.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::twin::sections;
-use super::{pages, query_all, quoted, read_json};
+use super::{pages, query_all, quoted, read_json, transfer};
 use crate::Context;
 use crate::error::{Error, Exit, Result};
 use crate::output::{cell, line, note, progress};
@@ -183,6 +183,10 @@ pub struct Create {
 pub enum Action {
     /// Create a job: a method, a patch of twins or a type of device management, over the devices of a condition.
     Create(Box<Create>),
+    /// Import devices, modules and configurations from a container of blobs, which the hub itself reads.
+    Import(Box<transfer::Import>),
+    /// Export them into a container of blobs.
+    Export(Box<transfer::Export>),
     /// List jobs, over and not over.
     List {
         /// Only those that stand here.
@@ -194,6 +198,9 @@ pub enum Action {
         /// At most so many.
         #[arg(long, default_value_t = 100_000, value_name = "N")]
         limit: usize,
+        /// The imports and exports instead, the newest first.
+        #[arg(long, conflicts_with_all = ["status", "kind", "limit"])]
+        bulk: bool,
     },
     /// Show a job.
     Show {
@@ -205,7 +212,7 @@ pub enum Action {
         /// The job.
         id: String,
     },
-    /// Cancel a job that waits or runs: what has not been sent to a device is not sent.
+    /// Cancel a job that waits or runs: what has not been sent to a device, or imported, is not.
     Cancel {
         /// The job.
         id: String,
@@ -217,20 +224,39 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
     let client = &context.client;
     match action {
         Action::Create(job) => create(context, &job).await,
-        Action::List { status, kind, limit } => {
+        Action::Import(job) => transfer::import(context, *job).await,
+        Action::Export(job) => transfer::export(context, *job).await,
+        Action::List { bulk: true, .. } => transfer::list(context).await,
+        Action::List { status, kind, limit, .. } => {
             let status = status.iter().map(|status| ("jobStatus", status.as_str()));
             let kind = kind.iter().map(|kind| ("jobType", kind.on_the_wire()));
             let filter: Vec<_> = status.chain(kind).collect();
             let ask = || client.request(Method::GET, &["jobs", "v2", "query"]).query(&filter);
             context.output.many(&pages(context, ask, limit).await?, &COLUMNS)
         }
-        Action::Show { id } => context.output.one(&client.get(&path(&id)).await?, &FIELDS),
-        Action::Watch { id } => watch(context, &id, client.get(&path(&id)).await?).await,
+        Action::Show { id } => match client.get(&path(&id)).await? {
+            job if is_transfer(&job) => {
+                context.output.one(&transfer::read(context, &id).await?, &transfer::FIELDS)
+            }
+            job => context.output.one(&job, &FIELDS),
+        },
+        Action::Watch { id } => match client.get(&path(&id)).await? {
+            job if is_transfer(&job) => transfer::watch(context, transfer::read(context, &id).await?).await,
+            job => watch(context, &id, job).await,
+        },
         Action::Cancel { id } => {
+            if is_transfer(&client.get(&path(&id)).await?) {
+                return transfer::cancel(context, &id).await;
+            }
             let request = client.request(Method::POST, &["jobs", "v2", &id, "cancel"]);
             context.output.one(&client.json(request).await?, &FIELDS)
         }
     }
+}
+
+/// Of an import or export `jobs/v2` says only what it is.
+fn is_transfer(job: &Value) -> bool {
+    job["status"] == "unknown"
 }
 
 fn path(id: &str) -> [&str; 3] {

@@ -15,6 +15,7 @@ pub mod policy;
 pub mod query;
 pub mod simulate;
 pub mod status;
+pub mod transfer;
 pub mod twin;
 
 use std::io::Read;
