@@ -20,8 +20,8 @@ const WRITERS: usize = 8;
 const ROUNDS: u64 = 20;
 
 /// A client of the hub that is killed; the hub itself is in `hub`.
-struct Owner {
-    hub: Hub,
+pub struct Owner {
+    pub hub: Hub,
     http: reqwest::Client,
     base: String,
     token: String,
@@ -29,7 +29,12 @@ struct Owner {
 
 impl Owner {
     async fn start(data: &Path) -> Self {
-        let hub = Hub::start(data).await;
+        Self::start_with(data, &[]).await
+    }
+
+    /// With further arguments of `serve`.
+    pub async fn start_with(data: &Path, more: &[&str]) -> Self {
+        let hub = Hub::start_with(data, more).await;
         let port = hub.https.rsplit_once(':').expect("a port").1;
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(data.join("tls/ca.pem")).expect("its CA")).expect("a CA");
@@ -43,17 +48,37 @@ impl Owner {
         Self { base: format!("https://localhost:{port}"), token: owner_token(data), hub, http }
     }
 
-    async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Option<(u16, Value)> {
+    fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().expect("a method");
         let url = format!("{}{path}?api-version=2021-04-12", self.base);
-        let mut request = self.http.request(method, url).header("Authorization", &self.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.ok()?;
-        let status = answer.status().as_u16();
-        Some((status, answer.json().await.unwrap_or(Value::Null)))
+        self.http.request(method, url).header("Authorization", &self.token)
     }
+
+    /// The text of an answer.
+    pub async fn text(&self, path: &str) -> String {
+        let answer = self.request("GET", path).send().await.expect("an answer");
+        answer.text().await.expect("a whole answer")
+    }
+
+    /// Sends a body as it is; no answer, if the hub is killed.
+    pub async fn send_text(&self, method: &str, path: &str, body: String) -> Option<(u16, Value)> {
+        answer_of(self.request(method, path).body(body)).await
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Option<(u16, Value)> {
+        let request = self.request(method, path);
+        answer_of(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
+    }
+}
+
+async fn answer_of(request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
+    let answer = request.send().await.ok()?;
+    let status = answer.status().as_u16();
+    Some((status, answer.json().await.unwrap_or(Value::Null)))
 }
 
 fn owner_token(data: &Path) -> String {
@@ -156,7 +181,7 @@ const FLEET: usize = 300;
 const OPERATION_ROUNDS: u64 = 6;
 
 impl Owner {
-    async fn expect(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+    pub async fn expect(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let (status, body) = self.send(method, path, body).await.expect("an answer");
         assert!((200..300).contains(&status), "{method} {path}: {status} {body}");
         body

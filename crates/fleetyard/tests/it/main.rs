@@ -3,6 +3,7 @@
 
 mod cli;
 mod crash;
+mod crash_bulk;
 mod management;
 mod serve;
 mod support;
