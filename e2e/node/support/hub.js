@@ -26,6 +26,8 @@ class Hub {
   constructor(folder) {
     this.binary = binary();
     this.data = path.join(folder, 'data');
+    this.bulk = path.join(folder, 'bulk');
+    fs.mkdirSync(this.bulk, { recursive: true });
     this.caPath = path.join(this.data, 'tls', 'ca.pem');
     this.log = [];
   }
@@ -48,7 +50,7 @@ class Hub {
       'serve', '--data', this.data, '--hostname', HOST,
       '--https-address', `127.0.0.1:${HTTPS_PORT}`, '--mqtt-address', `127.0.0.1:${MQTT_PORT}`,
       '--metrics-address', '127.0.0.1:0',
-    ], { stdio: ['ignore', 'pipe', 'pipe'] });
+    ], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, FLEETYARD_BULK_FOLDER: this.bulk } });
     this.exited = new Promise((resolve) => this.process.once('exit', (code, signal) => resolve({ code, signal })));
     readline.createInterface({ input: this.process.stderr }).on('line', (line) => this.note(line));
     const ready = new Promise((resolve) => {

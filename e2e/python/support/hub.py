@@ -35,6 +35,8 @@ class Hub:
     def __init__(self, folder):
         self.binary = binary()
         self.data = Path(folder) / "data"
+        self.bulk = Path(folder) / "bulk"
+        self.bulk.mkdir(exist_ok=True)
         self.log = collections.deque(maxlen=LOG_LINES_MAX)
         self.process = None
         self._ready = None
@@ -59,6 +61,7 @@ class Hub:
                 "--metrics-address", "127.0.0.1:0",
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            env={**os.environ, "FLEETYARD_BULK_FOLDER": str(self.bulk)},
         )
         threading.Thread(target=self._read, args=(self.process.stdout, self._ready), daemon=True).start()
         if not self._ready.wait(START_SECONDS_MAX) or self.process.poll() is not None:
