@@ -44,7 +44,7 @@ pub const METHOD_CALLS_MAX: usize = 100_000;
 pub const METHOD_ANSWER_MARGIN: Duration = Duration::from_millis(20);
 /// How often a command looks again when somebody else changed the same thing meanwhile.
 pub const COMMIT_ATTEMPTS_MAX: usize = 256;
-/// Entries that a query looks at before it lets other tasks run.
+/// Twins that a sweep looks at before it lets other tasks run.
 pub const QUERY_CHUNK_ENTRIES: usize = 256;
 /// Configurations that do not target a twin of which an explanation of it tells; those that do are all told.
 pub const EXPLAIN_CONFIGURATIONS_MAX: usize = 100;

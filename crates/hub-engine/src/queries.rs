@@ -1,18 +1,17 @@
-//! Queries over twins and job records: parse, scan in the order of names, page by page.
+//! Queries over twins and job records: parse, select, in the order of names, page by page.
 //!
-//! A page's token says where the next one begins, and is signed, so that nobody can make one up. A scan lets other
-//! tasks run after every chunk, and holds no lock while it evaluates.
+//! A page's token says where the next one begins, and is signed, so that nobody can make one up. Other tasks get to run
+//! after every chunk of rows, and no lock is held while rows are looked at.
 
 mod scan;
 
-use std::cmp::Ordering;
-use std::sync::atomic::Ordering as Memory;
+use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use hmac::Mac;
 use hub_domain::limits::{QUERY_PAGE_ROWS_DEFAULT, QUERY_PAGE_ROWS_MAX};
-use hub_domain::query::{Aggregation, ItemType, Query};
+use hub_domain::query::{Aggregation, ItemType, Query, TopRows};
 use hub_domain::rights::Rights;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -56,7 +55,7 @@ impl Hub {
             Query::parse(text).map_err(|error| Error::Invalid(format!("The query is invalid: {error}")))?;
         let page_rows = page_rows.unwrap_or(QUERY_PAGE_ROWS_DEFAULT).clamp(1, QUERY_PAGE_ROWS_MAX);
         let place = continuation.map_or(Ok(Place::default()), |token| self.open_token(text, token))?;
-        self.counters.queries.fetch_add(1, Memory::Relaxed);
+        self.counters.queries.fetch_add(1, Ordering::Relaxed);
         let left = query.top().map_or(u64::MAX, |top| top.saturating_sub(place.given));
         let rows_max = page_rows.min(usize::try_from(left).unwrap_or(usize::MAX));
         let (rows, next) = if query.is_aggregate() || query.is_ordered() {
@@ -97,40 +96,55 @@ impl Hub {
         place: Place,
         rows_max: usize,
     ) -> Result<(Vec<Value>, Option<Place>)> {
-        let all =
-            if query.is_aggregate() { self.aggregated(query).await? } else { self.ordered(query).await? };
-        let begin = usize::try_from(place.given).unwrap_or(usize::MAX).min(all.len());
-        let end = begin.saturating_add(rows_max).min(all.len());
+        let begin = usize::try_from(place.given).unwrap_or(usize::MAX);
+        let end = begin.saturating_add(rows_max);
+        // One more than the page has, which tells whether there is another.
+        let all = if query.is_aggregate() {
+            self.aggregated(query).await?.into_iter().map(WholeRow::Group).collect()
+        } else {
+            self.ordered(query, end.saturating_add(1)).await?
+        };
         let next = (end < all.len()).then_some(Place { given: end as u64, last: None });
-        let rows = all[begin..end].iter().map(|row| match row {
+        let rows = all.iter().take(end).skip(begin).map(|row| match row {
             WholeRow::Group(value) => value.clone(),
             WholeRow::Found(found) => found.with_row(|row| query.project(row)),
         });
         Ok((rows.collect(), next))
     }
 
-    async fn aggregated(&self, query: &Query) -> Result<Vec<WholeRow>> {
+    async fn aggregated(&self, query: &Query) -> Result<Vec<Value>> {
+        let too_many = |error| Error::Invalid(format!("The query is invalid: {error}"));
         let mut aggregation = Aggregation::new(query);
         let mut scan = Scan::new(self, query, None)?;
-        while let Some(found) = scan.next().await? {
-            found
-                .with_row(|row| aggregation.add(row))
-                .map_err(|error| Error::Invalid(format!("The query is invalid: {error}")))?;
+        if let Scan::Twins(selection) = &mut scan {
+            while selection.aggregate_some(&mut aggregation).map_err(too_many)? {
+                tokio::task::yield_now().await;
+            }
+        } else {
+            while let Some(found) = scan.next().await? {
+                found.with_row(|row| aggregation.add(row)).map_err(too_many)?;
+            }
         }
-        Ok(aggregation.finish().into_iter().map(WholeRow::Group).collect())
+        Ok(aggregation.finish())
     }
 
-    async fn ordered(&self, query: &Query) -> Result<Vec<WholeRow>> {
-        let mut keyed = Vec::new();
+    /// The first `rows_max` rows in the order that the query asks for.
+    async fn ordered(&self, query: &Query, rows_max: usize) -> Result<Vec<WholeRow>> {
         let mut scan = Scan::new(self, query, None)?;
-        while let Some(found) = scan.next().await? {
-            keyed.push((found.with_row(|row| query.sort_key(row)), found.name(), found));
-        }
-        keyed.sort_by(|(a, left, _), (b, right, _)| match a.cmp(b) {
-            Ordering::Equal => left.cmp(right),
-            unequal => unequal,
-        });
-        Ok(keyed.into_iter().map(|(_, _, found)| WholeRow::Found(found)).collect())
+        let rows = if let Scan::Twins(selection) = &mut scan {
+            let mut top = TopRows::new(rows_max);
+            while selection.order_some(query, &mut top) {
+                tokio::task::yield_now().await;
+            }
+            top.finish().into_iter().map(Found::Twin).collect()
+        } else {
+            let mut top = TopRows::new(rows_max);
+            while let Some(found) = scan.next().await? {
+                top.offer(found.with_row(|row| query.sort_key(row)), || found);
+            }
+            top.finish()
+        };
+        Ok(rows.into_iter().map(WholeRow::Found).collect())
     }
 
     /// How many rows a query has, over all pages.
@@ -141,8 +155,15 @@ impl Hub {
             return Ok(self.aggregated(&query).await?.len() as u64);
         }
         let (mut scan, mut count) = (Scan::new(self, &query, None)?, 0);
-        while scan.next().await?.is_some() {
-            count += 1;
+        if let Scan::Twins(selection) = &mut scan {
+            while let Some(some) = selection.count_some() {
+                count += some;
+                tokio::task::yield_now().await;
+            }
+        } else {
+            while scan.next().await?.is_some() {
+                count += 1;
+            }
         }
         Ok(query.top().map_or(count, |top| top.min(count)))
     }

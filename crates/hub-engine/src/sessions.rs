@@ -225,7 +225,8 @@ impl Drop for Attachment {
         if !in_force {
             return;
         }
-        self.session.live.set_connected(false, self.hub.clock.now());
+        let (session, now) = (&self.session, self.hub.clock.now());
+        self.hub.index.set_connected(&session.id, &session.live, false, now);
         let (hub, session) = (self.hub.clone(), self.session.clone());
         self.hub.tasks.spawn(TaskKind::Detach, async move {
             if let Err(error) = hub.write_detach(&session).await {
@@ -267,7 +268,7 @@ impl Hub {
             if !txn.commit().await? {
                 continue;
             }
-            entry.live.set_connected(true, now);
+            self.index.set_connected(id, &entry.live, true, now);
             entry.live.touch(now);
             let session = Arc::new(Session {
                 id: id.clone(),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::QUERY_GROUPS_MAX;
 use super::ast::{Item, ItemValue, OrderBy, Query, Select};
 use super::datum::{Datum, Row};
+use super::path::Path;
 use super::select::{SortKey, SortValue};
 
 /// The query makes more than [`QUERY_GROUPS_MAX`] groups.
@@ -32,8 +33,14 @@ impl std::error::Error for TooManyGroups {}
 pub struct Aggregation<'q> {
     query: &'q Query,
     items: &'q [Item],
-    groups: BTreeMap<Vec<SortValue>, Vec<Column>>,
+    /// Where the columns of the group with these values are.
+    groups: BTreeMap<Vec<SortValue>, usize>,
+    columns: Vec<Vec<Column>>,
 }
+
+/// A group of an [`Aggregation`], see [`Aggregation::group`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group(usize);
 
 /// One column of one group so far.
 #[derive(Clone, Debug)]
@@ -57,7 +64,7 @@ impl<'q> Aggregation<'q> {
             Select::All => &[],
             Select::Items(items) => items,
         };
-        Self { query, items, groups: BTreeMap::new() }
+        Self { query, items, groups: BTreeMap::new(), columns: Vec::new() }
     }
 
     /// Takes in one more row, which must match the query.
@@ -65,30 +72,74 @@ impl<'q> Aggregation<'q> {
     /// # Errors
     /// When the row would begin a group too many; it is then not taken in.
     pub fn add(&mut self, row: &dyn Row) -> Result<(), TooManyGroups> {
-        let key: Vec<SortValue> =
-            self.query.group_by.iter().map(|path| SortValue::from(row.get(path))).collect();
-        if !self.groups.contains_key(&key) && self.groups.len() == QUERY_GROUPS_MAX {
-            return Err(TooManyGroups);
-        }
-        let items = self.items;
-        let columns = self
-            .groups
-            .entry(key)
-            .or_insert_with(|| items.iter().map(|item| Column::first(&item.value, row)).collect());
-        for (item, column) in items.iter().zip(columns) {
+        let Group(group) = self.group(row)?;
+        for (item, column) in self.items.iter().zip(&mut self.columns[group]) {
             column.add(&item.value, row);
         }
         Ok(())
     }
 
+    /// The paths that rows are grouped by.
+    pub fn keys(&self) -> &'q [Path] {
+        &self.query.group_by
+    }
+
+    /// The columns that take numbers, and what they read.
+    pub fn measures(&self) -> Vec<(usize, &'q Path)> {
+        let number = |item: &'q Item| match &item.value {
+            ItemValue::Path(_) | ItemValue::Count => None,
+            ItemValue::Average(path)
+            | ItemValue::Sum(path)
+            | ItemValue::Minimum(path)
+            | ItemValue::Maximum(path) => Some(path),
+        };
+        self.items.iter().enumerate().filter_map(|(index, item)| Some((index, number(item)?))).collect()
+    }
+
+    /// The group that `row` belongs to. It begins the group if it is the first row of it; it is not added.
+    ///
+    /// # Errors
+    /// When that would be a group too many.
+    pub fn group(&mut self, row: &dyn Row) -> Result<Group, TooManyGroups> {
+        let key: Vec<SortValue> =
+            self.query.group_by.iter().map(|path| SortValue::from(row.get(path))).collect();
+        if let Some(group) = self.groups.get(&key) {
+            return Ok(Group(*group));
+        }
+        if self.groups.len() == QUERY_GROUPS_MAX {
+            return Err(TooManyGroups);
+        }
+        let group = self.columns.len();
+        self.columns.push(self.items.iter().map(|item| Column::first(&item.value, row)).collect());
+        self.groups.insert(key, group);
+        Ok(Group(group))
+    }
+
+    /// Counts `rows` more rows of the group, whose numbers are added by [`Aggregation::add_numbers`].
+    pub fn add_rows(&mut self, Group(group): Group, rows: u64) {
+        for column in &mut self.columns[group] {
+            if let Column::Count(count) = column {
+                *count += rows;
+            }
+        }
+    }
+
+    /// Adds numbers of rows of the group, in the order of the rows, to the column `index` of [`Aggregation::measures`].
+    pub fn add_numbers(&mut self, Group(group): Group, index: usize, numbers: impl Iterator<Item = f64>) {
+        let column = &mut self.columns[group][index];
+        numbers.for_each(|number| column.add_number(number));
+    }
+
     /// The answer: one row for each group, in the order that the query asks for, otherwise in the order of the values
     /// grouped by; at most TOP of them. Without GROUP BY there is always exactly one group.
     pub fn finish(self) -> Vec<Value> {
-        let Self { query, items, mut groups } = self;
+        let Self { query, items, mut groups, mut columns } = self;
         if query.group_by.is_empty() && groups.is_empty() {
-            groups.insert(Vec::new(), items.iter().map(|item| Column::empty(&item.value)).collect());
+            groups.insert(Vec::new(), columns.len());
+            columns.push(items.iter().map(|item| Column::empty(&item.value)).collect());
         }
-        let finished = groups.into_values().map(|columns| columns.into_iter().map(Column::finish).collect());
+        let in_order = groups.into_values().map(|group| std::mem::take(&mut columns[group]));
+        let finished = in_order.map(|columns| columns.into_iter().map(Column::finish).collect());
         let mut rows: Vec<Vec<Option<Value>>> = finished.collect();
         rows.sort_by_cached_key(|columns| {
             SortKey::new(query, |by| match by {
@@ -133,30 +184,34 @@ impl Column {
     }
 
     fn add(&mut self, item: &ItemValue, row: &dyn Row) {
-        let number = match item {
-            ItemValue::Path(_) | ItemValue::Count => None,
+        match item {
+            ItemValue::Path(_) => {}
+            ItemValue::Count => {
+                if let Column::Count(count) = self {
+                    *count += 1;
+                }
+            }
             ItemValue::Average(path)
             | ItemValue::Sum(path)
             | ItemValue::Minimum(path)
-            | ItemValue::Maximum(path) => match row.get(path).unpacked() {
-                Datum::Number(number) => Some(number),
-                _ => None,
-            },
-        };
-        match (self, number) {
-            (Column::Count(count), _) => *count += 1,
-            (Column::Average { sum, count }, Some(number)) => {
+            | ItemValue::Maximum(path) => {
+                if let Datum::Number(number) = row.get(path).unpacked() {
+                    self.add_number(number);
+                }
+            }
+        }
+    }
+
+    fn add_number(&mut self, number: f64) {
+        match self {
+            Column::Value(_) | Column::Count(_) => {}
+            Column::Average { sum, count } => {
                 *sum += number;
                 *count += 1;
             }
-            (Column::Sum(sum), Some(number)) => *sum += number,
-            (Column::Minimum(least), Some(number)) => {
-                *least = Some(least.map_or(number, |least| least.min(number)))
-            }
-            (Column::Maximum(most), Some(number)) => {
-                *most = Some(most.map_or(number, |most| most.max(number)))
-            }
-            _ => {}
+            Column::Sum(sum) => *sum += number,
+            Column::Minimum(least) => *least = Some(least.map_or(number, |least| least.min(number))),
+            Column::Maximum(most) => *most = Some(most.map_or(number, |most| most.max(number))),
         }
     }
 

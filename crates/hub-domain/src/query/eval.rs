@@ -111,7 +111,7 @@ fn lower_case(datum: Datum<'_>) -> Datum<'_> {
 }
 
 /// Only primitives of one type compare; except that a primitive which is not null is known to differ from null.
-fn compare<'a>(operator: Comparison, left: &Datum<'_>, right: &Datum<'_>) -> Datum<'a> {
+pub(super) fn compare<'a>(operator: Comparison, left: &Datum<'_>, right: &Datum<'_>) -> Datum<'a> {
     let Some(order) = order(left, right) else {
         return match (operator, is_null_and_other(left, right) || is_null_and_other(right, left)) {
             (Comparison::Equal, true) => Datum::Bool(false),
@@ -145,7 +145,7 @@ fn is_null_and_other(null: &Datum<'_>, other: &Datum<'_>) -> bool {
 }
 
 /// `left = a OR left = b OR …` over `list`.
-fn is_in<'a>(left: &Datum<'_>, list: &[Value], ignore_case: bool) -> Datum<'a> {
+pub(super) fn is_in<'a>(left: &Datum<'_>, list: &[Value], ignore_case: bool) -> Datum<'a> {
     let mut whole = if *left == Datum::Undefined { Datum::Undefined } else { Datum::Bool(false) };
     for element in list {
         let element = Datum::from(element).unpacked();

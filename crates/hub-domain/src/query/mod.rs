@@ -21,16 +21,19 @@ mod path;
 mod plan;
 mod print;
 mod select;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use aggregate::{Aggregation, TooManyGroups};
-pub use ast::{Condition, ItemType, Query, Source};
+pub use aggregate::{Aggregation, Group, TooManyGroups};
+pub use ast::{Comparison, Condition, ItemType, Query, Source};
 pub use datum::{Datum, Document, Row};
 pub use error::QueryError;
 pub use explain::{EXPLAINED_VALUE_BYTES_MAX, Explanation, Read};
 pub use path::{Path, Root};
-pub use select::SortKey;
+pub use plan::{Plan, Term};
+pub use select::{SortKey, TopRows};
 
 /// Longest query or condition text, in characters (the documented limit of the service).
 pub const QUERY_TEXT_CHARS_MAX: usize = 8192;

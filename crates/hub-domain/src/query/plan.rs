@@ -2,16 +2,162 @@
 //! named devices without looking at the rest. Must never leave out a row that matches.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::Value;
 
+use super::aggregate::Aggregation;
 use super::ast::{Comparison, Condition, Expr, Query, Scope, Source};
+use super::datum::{Datum, Row};
+use super::eval;
+use super::function::Function;
 use super::path::{Path, Root};
+
+/// A condition taken apart into terms, for an index that knows the values of many rows at once.
+#[derive(Clone, Debug)]
+pub enum Plan<'q> {
+    /// Every row.
+    Everything,
+    /// No row.
+    Nothing,
+    /// Exactly true where all operands are, exactly false where any is.
+    All(Vec<Plan<'q>>),
+    /// Exactly true where any operand is, exactly false where all are.
+    Any(Vec<Plan<'q>>),
+    /// True where the operand is exactly false, and the other way round.
+    Not(Box<Plan<'q>>),
+    /// Anything else.
+    Term(Term<'q>),
+}
+
+/// A part of a condition that is not AND, OR or NOT.
+#[derive(Clone, Debug)]
+pub struct Term<'q> {
+    expr: &'q Expr,
+    paths: Vec<&'q Path>,
+}
+
+impl<'q> Plan<'q> {
+    fn new(expr: &'q Expr) -> Self {
+        match expr {
+            Expr::All(operands) => Plan::All(operands.iter().map(Plan::new).collect()),
+            Expr::Any(operands) => Plan::Any(operands.iter().map(Plan::new).collect()),
+            Expr::Not(operand) => Plan::Not(Box::new(Plan::new(operand))),
+            expr => {
+                let mut paths = BTreeSet::new();
+                collect_paths(expr, &mut paths);
+                Plan::Term(Term { expr, paths: paths.into_iter().collect() })
+            }
+        }
+    }
+}
+
+impl<'q> Term<'q> {
+    /// What it reads, each path once.
+    pub fn paths(&self) -> &[&'q Path] {
+        &self.paths
+    }
+
+    /// What it comes to for `row`; `None` if that is undefined or no boolean.
+    pub fn value(&self, row: &dyn Row) -> Option<bool> {
+        truth(eval::value(self.expr, row))
+    }
+
+    /// What the term comes to where its one path has `value`, if that takes no row to say: it compares the path with a
+    /// constant, or looks it up in a list.
+    pub fn test(&self, value: &Datum<'_>) -> Option<Option<bool>> {
+        let constant = |constant| Datum::from(constant).unpacked();
+        match self.expr {
+            Expr::Compare { operator, left, right } => match (left.as_ref(), right.as_ref()) {
+                (Expr::Path(_), Expr::Constant(right)) => {
+                    Some(truth(eval::compare(*operator, value, &constant(right))))
+                }
+                (Expr::Constant(left), Expr::Path(_)) => {
+                    Some(truth(eval::compare(*operator, &constant(left), value)))
+                }
+                _ => None,
+            },
+            Expr::In { left, list, negated } => matches!(left.as_ref(), Expr::Path(_))
+                .then(|| truth(eval::is_in(value, list, false)).map(|found| found != *negated)),
+            _ => None,
+        }
+    }
+
+    /// Whether only the kind of an array or object that it reads matters, and not what is in it.
+    pub fn is_shallow(&self) -> bool {
+        let is_path = |expr: &Expr| matches!(expr, Expr::Path(_));
+        match self.expr {
+            Expr::Compare { left, right, .. } => {
+                let is_plain = |expr: &Expr| matches!(expr, Expr::Path(_) | Expr::Constant(_));
+                is_plain(left) && is_plain(right)
+            }
+            Expr::In { left, .. } => is_path(left),
+            Expr::Call { function, arguments } => {
+                let asks_for_kind = matches!(
+                    function,
+                    Function::IsDefined
+                        | Function::IsNull
+                        | Function::IsBool
+                        | Function::IsNumber
+                        | Function::IsString
+                        | Function::IsArray
+                        | Function::IsObject
+                        | Function::IsPrimitive
+                );
+                asks_for_kind && arguments.iter().all(is_path)
+            }
+            Expr::Path(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The number that the one path of the term is compared with, and how, path first: `5 > a` is `a < 5`.
+    pub fn number_test(&self) -> Option<(Comparison, f64)> {
+        let Expr::Compare { operator, left, right } = self.expr else { return None };
+        let (operator, constant) = match (left.as_ref(), right.as_ref()) {
+            (Expr::Path(_), Expr::Constant(constant)) => (*operator, constant),
+            (Expr::Constant(constant), Expr::Path(_)) => (operator.flipped(), constant),
+            _ => return None,
+        };
+        constant.as_f64().map(|number| (operator, number))
+    }
+
+    /// The text that the one path of the term must equal for the term to be true.
+    pub fn text_wanted(&self) -> Option<&'q str> {
+        let Expr::Compare { operator: Comparison::Equal, left, right } = self.expr else { return None };
+        match (left.as_ref(), right.as_ref()) {
+            (Expr::Path(_), Expr::Constant(constant)) | (Expr::Constant(constant), Expr::Path(_)) => {
+                constant.as_str()
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Term<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.expr.fmt(f)
+    }
+}
+
+fn truth(datum: Datum<'_>) -> Option<bool> {
+    match datum {
+        Datum::Bool(flag) => Some(flag),
+        _ => None,
+    }
+}
 
 impl Query {
     /// The ids of the only devices that the query can be about, see [`Condition::device_ids`].
     pub fn device_ids(&self) -> Option<BTreeSet<&str>> {
         self.condition.device_ids()
+    }
+
+    /// The paths that are read of every row that matches, besides those of the condition: to group, to add up, to order.
+    pub fn read_paths(&self) -> Vec<&Path> {
+        let aggregation = Aggregation::new(self);
+        let measures = aggregation.measures().into_iter().map(|(_, path)| path);
+        aggregation.keys().iter().chain(measures).chain(self.sort_paths()).collect()
     }
 
     /// The names of the only jobs that the query can be about, if it names them; `None` if any might match.
@@ -34,6 +180,15 @@ impl Condition {
     /// Whether no row matches, since the text was empty.
     pub fn is_nothing(&self) -> bool {
         self.scope == Scope::Nothing
+    }
+
+    /// The condition as terms.
+    pub fn plan(&self) -> Plan<'_> {
+        match &self.scope {
+            Scope::Everything => Plan::Everything,
+            Scope::Nothing => Plan::Nothing,
+            Scope::Where(expr) => Plan::new(expr),
+        }
     }
 
     /// The paths that the condition reads, each once, in order.

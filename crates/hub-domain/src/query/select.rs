@@ -1,11 +1,13 @@
 //! What of a row is shown, and in which order rows come. Must never depend on any other row: `aggregate` does that.
 
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use serde_json::{Map, Value};
 
 use super::ast::{Condition, ItemType, ItemValue, OrderBy, Query, Select, Source};
 use super::datum::{Datum, Row};
+use super::path::Path;
 
 impl Query {
     /// What the query ranges over.
@@ -41,6 +43,14 @@ impl Query {
     /// Whether there is an ORDER BY.
     pub fn is_ordered(&self) -> bool {
         !self.order_by.is_empty()
+    }
+
+    /// The paths in rows that the answer is ordered by.
+    pub fn sort_paths(&self) -> impl Iterator<Item = &Path> {
+        self.order_by.iter().filter_map(|key| match &key.by {
+            OrderBy::Path(path) => Some(path),
+            OrderBy::Column(_) => None,
+        })
     }
 
     /// What the answer shows of `row`: all of it, or an object of the selected columns, where what the row does not
@@ -88,6 +98,67 @@ impl SortKey {
         Self(parts.collect())
     }
 }
+
+/// The first rows of an ORDER BY, out of many that are shown in the order of their ids; never holds more of them.
+#[derive(Debug)]
+pub struct TopRows<T> {
+    rows_max: usize,
+    /// The last of them on top.
+    rows: BinaryHeap<TopRow<T>>,
+    /// Rows seen so far: what breaks ties.
+    seen: u64,
+}
+
+#[derive(Debug)]
+struct TopRow<T> {
+    key: (SortKey, u64),
+    row: T,
+}
+
+impl<T> TopRows<T> {
+    /// At most `rows_max` rows.
+    pub fn new(rows_max: usize) -> Self {
+        Self { rows_max, rows: BinaryHeap::new(), seen: 0 }
+    }
+
+    /// Shows one more row, which is only made if it is among the first.
+    pub fn offer(&mut self, key: SortKey, row: impl FnOnce() -> T) {
+        let key = (key, self.seen);
+        self.seen += 1;
+        if self.rows.len() == self.rows_max {
+            if self.rows.peek().is_none_or(|last| last.key <= key) {
+                return;
+            }
+            self.rows.pop();
+        }
+        self.rows.push(TopRow { key, row: row() });
+    }
+
+    /// The rows in order.
+    pub fn finish(self) -> Vec<T> {
+        self.rows.into_sorted_vec().into_iter().map(|top| top.row).collect()
+    }
+}
+
+impl<T> Ord for TopRow<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+impl<T> PartialOrd for TopRow<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for TopRow<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl<T> Eq for TopRow<T> {}
 
 /// A value with a total order: absent, null, booleans, numbers, strings, and last arrays and objects by their text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,4 +1,4 @@
-//! Walks over the rows that match a query, chunk by chunk: twins from the index, job records from the store.
+//! Walks over the rows that match a query: twins from the index, which selects them, job records from the store.
 //! A query that can only match known names looks at those alone.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -7,11 +7,10 @@ use std::sync::Arc;
 use hub_domain::id::{DeviceId, JobId, TwinId};
 use hub_domain::job::{JobItem, JobRow, JobSpec};
 use hub_domain::query::{Query, Row, Source as From};
-use hub_index::{Entry, Source};
+use hub_index::{Entry, Next, Selection, Source};
 use hub_store::{KeyRange, PageLen, keys, tables};
 
 use crate::Hub;
-use crate::config::QUERY_CHUNK_ENTRIES;
 use crate::error::{Error, Result};
 
 /// A row that matches.
@@ -42,7 +41,11 @@ impl Found {
 
 /// See the module.
 pub(super) enum Scan<'q> {
-    Twins(TwinScan<'q>),
+    /// Over the twins of a snapshot.
+    Twins(Selection<'q>),
+    /// Over the twins of devices that the query names.
+    Named(Named<'q>),
+    /// Over job records.
     Jobs(Box<JobScan<'q>>),
 }
 
@@ -57,13 +60,25 @@ impl<'q> Scan<'q> {
             }
         };
         let after = after.map(|name| parse_id(name).ok_or(Error::InvalidContinuation)).transpose()?;
-        Ok(Scan::Twins(TwinScan::new(hub, query, source, after)))
+        Ok(match query.device_ids() {
+            Some(ids) => Scan::Named(Named::new(hub, query, source, &ids, after.as_ref())),
+            None => {
+                Scan::Twins(hub.index.select(source, query.condition(), query.read_paths(), after.as_ref()))
+            }
+        })
     }
 
     /// The next row that matches.
     pub(super) async fn next(&mut self) -> Result<Option<Found>> {
         match self {
-            Scan::Twins(scan) => Ok(scan.next().await.map(Found::Twin)),
+            Scan::Twins(selection) => loop {
+                match selection.next() {
+                    Next::Found(entry) => return Ok(Some(Found::Twin(entry))),
+                    Next::Pause => tokio::task::yield_now().await,
+                    Next::End => return Ok(None),
+                }
+            },
+            Scan::Named(named) => Ok(named.next().map(Found::Twin)),
             Scan::Jobs(scan) => scan.next().await,
         }
     }
@@ -76,47 +91,31 @@ fn parse_id(name: &str) -> Option<TwinId> {
     }
 }
 
-pub(super) struct TwinScan<'q> {
-    hub: &'q Hub,
+/// The entries of named devices, or of their modules.
+pub(super) struct Named<'q> {
     query: &'q Query,
-    source: Option<Source>,
-    last: Option<TwinId>,
-    chunk: std::vec::IntoIter<Arc<Entry>>,
+    entries: std::vec::IntoIter<Arc<Entry>>,
 }
 
-impl<'q> TwinScan<'q> {
-    fn new(hub: &'q Hub, query: &'q Query, source: Source, after: Option<TwinId>) -> Self {
-        let mut scan = Self { hub, query, source: Some(source), last: after, chunk: Vec::new().into_iter() };
-        if let Some(ids) = query.device_ids() {
-            scan.chunk = scan.entries_of(source, &ids).into_iter();
-            scan.source = None;
-        }
-        scan
-    }
-
-    /// The entries of these devices, or of their modules, after the place where the page begins.
-    fn entries_of(&self, source: Source, ids: &BTreeSet<&str>) -> Vec<Arc<Entry>> {
+impl<'q> Named<'q> {
+    fn new(
+        hub: &Hub,
+        query: &'q Query,
+        source: Source,
+        ids: &BTreeSet<&str>,
+        after: Option<&TwinId>,
+    ) -> Self {
         let devices = ids.iter().filter_map(|id| DeviceId::parse(id).ok());
         let entries = devices.flat_map(|device| match source {
-            Source::Devices => Vec::from_iter(self.hub.index.get(&TwinId::device(device))),
-            Source::Modules => self.hub.index.modules_of(&device),
+            Source::Devices => Vec::from_iter(hub.index.get(&TwinId::device(device))),
+            Source::Modules => hub.index.modules_of(&device),
         });
-        entries.filter(|entry| self.last.as_ref().is_none_or(|last| entry.id() > last)).collect()
+        let behind = entries.filter(|entry| after.is_none_or(|after| entry.id() > after));
+        Self { query, entries: behind.collect::<Vec<_>>().into_iter() }
     }
 
-    async fn next(&mut self) -> Option<Arc<Entry>> {
-        loop {
-            for entry in self.chunk.by_ref() {
-                if self.query.matches(&entry.document()) {
-                    return Some(entry);
-                }
-            }
-            let source = self.source?;
-            let chunk = self.hub.index.scan(source, self.last.as_ref(), QUERY_CHUNK_ENTRIES);
-            self.last = Some(chunk.last()?.id().clone());
-            self.chunk = chunk.into_iter();
-            tokio::task::yield_now().await;
-        }
+    fn next(&mut self) -> Option<Arc<Entry>> {
+        self.entries.find(|entry| self.query.matches(&entry.document()))
     }
 }
 

@@ -12,7 +12,7 @@ use hub_domain::job::{Act, ItemError, ItemStatus, JobItem, JobSpec, JobState, Jo
 use hub_domain::query::Source as From;
 use hub_domain::twin::{TwinUpdate, WriteMode};
 use hub_domain::version::Precondition;
-use hub_index::Source;
+use hub_index::{Next, Source};
 use hub_store::{KeyRange, PageLen, keys, tables};
 use tokio::sync::Notify;
 
@@ -20,7 +20,7 @@ use super::job_calls::Calls;
 use super::job_watch::Watch;
 use super::parts::Parts;
 use crate::Hub;
-use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS, QUERY_CHUNK_ENTRIES};
+use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS};
 use crate::error::{Error, Result};
 
 /// A job that is being run, by one task at a time.
@@ -98,21 +98,24 @@ impl<'h> JobRun<'h> {
         Ok(())
     }
 
-    /// Notes the next targets: one chunk of the index, or several if few match.
+    /// Notes the next targets.
     async fn find(&mut self, state: &JobState) -> Result<()> {
         let source = match self.spec.condition.source() {
             From::DeviceModules => Source::Modules,
             From::Devices | From::DeviceJobs => Source::Devices,
         };
-        let (mut targets, mut last, mut all) = (Vec::new(), state.found_up_to.clone(), false);
+        let (mut targets, mut all) = (Vec::new(), false);
+        let after = state.found_up_to.as_ref();
+        let mut selection = self.hub.index.select(source, &self.spec.condition, [], after);
         while targets.len() < JOB_FIND_TARGETS && !all {
-            let chunk = self.hub.index.scan(source, last.as_ref(), QUERY_CHUNK_ENTRIES);
-            all = chunk.len() < QUERY_CHUNK_ENTRIES;
-            last = chunk.last().map(|entry| entry.id().clone()).or(last);
-            let matching = chunk.iter().filter(|entry| self.spec.condition.matches(&entry.document()));
-            targets.extend(matching.map(|entry| entry.id().clone()));
-            tokio::task::yield_now().await;
+            match selection.next() {
+                Next::Found(entry) => targets.push(entry.id().clone()),
+                Next::Pause => tokio::task::yield_now().await,
+                Next::End => all = true,
+            }
         }
+        let last = targets.last().cloned().or_else(|| state.found_up_to.clone());
+        drop(selection);
         let Some(mut txn) = self.hub.attempts().next() else { return Ok(()) };
         let Some(mut state) = self.running_state(&mut txn).await? else { return Ok(()) };
         let now = txn.now();

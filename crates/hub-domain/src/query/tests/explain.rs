@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::testing as generate;
 use super::super::{
     Condition, Document, EXPLAINED_VALUE_BYTES_MAX, Explanation, QUERY_TEXT_CHARS_MAX, Source,
 };
-use super::generate;
 use super::pump;
 
 fn explain(condition: &str) -> Explanation {

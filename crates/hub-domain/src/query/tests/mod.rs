@@ -4,7 +4,6 @@
 mod errors;
 mod examples;
 mod explain;
-mod generate;
 mod properties;
 mod semantics;
 

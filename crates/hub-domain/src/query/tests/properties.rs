@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::ast::{Condition, Expr, Query, Scope, Source};
+use super::super::testing as generate;
 use super::super::{Aggregation, Datum, Document, QUERY_TEXT_CHARS_MAX, QueryError, eval};
-use super::generate;
 
 /// The value of the condition's expression; `None` when there is none.
 fn value(condition: &Condition, row: &Value) -> Option<Option<bool>> {

@@ -1,15 +1,16 @@
-//! Random queries, conditions and rows for the property tests: everything that the grammar can say.
+//! Random queries, conditions and rows for property tests, here and in crates that evaluate queries: everything that the
+//! grammar can say. Must never be in a product: it is only there for tests and with the feature `testing`.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::Value;
 
-use super::super::ast::{
+use super::ast::{
     Arithmetic, Comparison, Condition, Expr, Item, ItemValue, OrderBy, OrderKey, Query, Scope, Select, Source,
 };
-use super::super::function::Function;
-use super::super::path::Path;
+use super::function::Function;
+use super::path::Path;
 
 /// Names in a small world, so that random paths meet random rows, and some that need brackets.
 fn name() -> impl Strategy<Value = String> {
@@ -117,11 +118,13 @@ fn expression(source: Source) -> impl Strategy<Value = Expr> {
     })
 }
 
-pub(super) fn source() -> impl Strategy<Value = Source> {
+/// Any source.
+pub fn source() -> impl Strategy<Value = Source> {
     select(vec![Source::Devices, Source::DeviceModules, Source::DeviceJobs])
 }
 
-pub(super) fn condition(source: Source) -> impl Strategy<Value = Condition> {
+/// A condition over a source.
+pub fn condition(source: Source) -> impl Strategy<Value = Condition> {
     let scope = prop_oneof![1 => Just(Scope::Everything), 9 => expression(source).prop_map(Scope::Where)];
     scope.prop_map(move |scope| Condition { source, scope })
 }
@@ -142,7 +145,8 @@ fn aggregate(source: Source) -> impl Strategy<Value = ItemValue> {
     ]
 }
 
-pub(super) fn query() -> impl Strategy<Value = Query> {
+/// A query over any source.
+pub fn query() -> impl Strategy<Value = Query> {
     let order = || vec((any::<Index>(), any::<bool>()), 0..3);
     source().prop_flat_map(move |source| {
         let rest = (condition(source), proptest::option::of(0..5u64));
@@ -181,7 +185,7 @@ pub(super) fn query() -> impl Strategy<Value = Query> {
 }
 
 /// Rows whose members have the names that random paths look for, and any JSON at all behind them.
-pub(super) fn row() -> impl Strategy<Value = Value> {
+pub fn row() -> impl Strategy<Value = Value> {
     let json = scalar().prop_recursive(3, 16, 4, |element| {
         prop_oneof![
             vec(element.clone(), 0..3).prop_map(Value::Array),
@@ -200,7 +204,7 @@ pub(super) fn row() -> impl Strategy<Value = Value> {
 }
 
 /// Texts that look like queries for a while.
-pub(super) fn token_soup() -> impl Strategy<Value = String> {
+pub fn token_soup() -> impl Strategy<Value = String> {
     let tokens = select(vec![
         "SELECT",
         "TOP",
