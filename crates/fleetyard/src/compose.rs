@@ -54,6 +54,7 @@ pub async fn serve(settings: Settings) -> Result<()> {
         event_retention: settings.event_retention,
         event_commits_max: settings.event_commits_max,
         job_retention: settings.job_retention,
+        restorable_default: settings.restorable_default,
         configuration_content_editable: settings.configuration_content_editable,
         containers: settings.containers.clone(),
     };

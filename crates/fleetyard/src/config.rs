@@ -71,6 +71,8 @@ pub struct Settings {
     pub event_commits_max: u64,
     /// How long jobs are kept after their end.
     pub job_retention: Duration,
+    /// How long a retired device can be restored if nobody says.
+    pub restorable_default: Duration,
     /// Whether the content of a configuration may be changed.
     pub configuration_content_editable: bool,
     /// Which containers import and export jobs may use.
@@ -123,6 +125,9 @@ impl Settings {
             store: EmbeddedOptions { cache_bytes: usize::try_from(cache_bytes)? },
             event_retention: Duration::from_secs(3600 * number(values, "events.retention_hours", 1, 8760)?),
             event_commits_max: number(values, "events.commits_max", 1000, u64::MAX)?,
+            restorable_default: Duration::from_secs(
+                86_400 * number(values, "retirement.restorable_days", 0, 3650)?,
+            ),
             job_retention: Duration::from_secs(86_400 * number(values, "jobs.retention_days", 1, 3650)?),
             configuration_content_editable: parse(
                 values,

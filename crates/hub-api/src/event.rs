@@ -23,8 +23,9 @@ pub struct Event {
     /// Of which module, if it is a module's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub module_id: Option<String>,
-    /// `updateTwin`, `replaceTwin`, `createDeviceIdentity`, `deleteDeviceIdentity`, `deviceConnected` or
-    /// `deviceDisconnected`; not with telemetry.
+    /// `updateTwin`, `replaceTwin`, `createDeviceIdentity`, `deleteDeviceIdentity`, ours `retireDeviceIdentity`,
+    /// `restoreDeviceIdentity`, `eraseDeviceIdentity`, `releaseDeviceIdentity`, `replaceDeviceIdentity`; `deviceConnected`
+    /// or `deviceDisconnected`; not with telemetry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
     /// Telemetry: what the device and the hub say of the message, such as `content-type`.

@@ -79,6 +79,55 @@ impl EventSource {
     }
 }
 
+/// A step in the life of an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifecycleStep {
+    /// It was registered.
+    Created,
+    /// It was deleted.
+    Deleted,
+    /// The device was retired with its modules.
+    Retired,
+    /// The retired device came back.
+    Restored,
+    /// What was archived of the retired device is gone for good.
+    Erased,
+    /// The id of the erased device may be used again.
+    Released,
+    /// The device took over from another one, or other hardware took over its id.
+    Replaced,
+}
+
+impl LifecycleStep {
+    const ALL: [LifecycleStep; 7] = [
+        LifecycleStep::Created,
+        LifecycleStep::Deleted,
+        LifecycleStep::Retired,
+        LifecycleStep::Restored,
+        LifecycleStep::Erased,
+        LifecycleStep::Released,
+        LifecycleStep::Replaced,
+    ];
+
+    /// The value of `opType`; those but the first two are ours.
+    pub fn operation(self) -> &'static str {
+        match self {
+            LifecycleStep::Created => "createDeviceIdentity",
+            LifecycleStep::Deleted => "deleteDeviceIdentity",
+            LifecycleStep::Retired => "retireDeviceIdentity",
+            LifecycleStep::Restored => "restoreDeviceIdentity",
+            LifecycleStep::Erased => "eraseDeviceIdentity",
+            LifecycleStep::Released => "releaseDeviceIdentity",
+            LifecycleStep::Replaced => "replaceDeviceIdentity",
+        }
+    }
+
+    /// From the value of `opType`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.operation() == text)
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventKind {
@@ -95,10 +144,10 @@ pub enum EventKind {
         /// The values before and after.
         changes: PathChanges,
     },
-    /// An identity was created or deleted; the body is that of S 10.3.
+    /// An identity came or went; the body is that of S 10.3.
     Lifecycle {
-        /// Created, or else deleted.
-        created: bool,
+        /// How.
+        step: LifecycleStep,
         /// The twin in short.
         body: Value,
         /// By whom; `None` only in events that an older hub wrote.
@@ -128,8 +177,7 @@ impl EventKind {
             EventKind::Telemetry(_) => None,
             EventKind::Twin { replaced: false, .. } => Some("updateTwin"),
             EventKind::Twin { replaced: true, .. } => Some("replaceTwin"),
-            EventKind::Lifecycle { created: true, .. } => Some("createDeviceIdentity"),
-            EventKind::Lifecycle { created: false, .. } => Some("deleteDeviceIdentity"),
+            EventKind::Lifecycle { step, .. } => Some(step.operation()),
             EventKind::Connection { connected: true } => Some("deviceConnected"),
             EventKind::Connection { connected: false } => Some("deviceDisconnected"),
         }

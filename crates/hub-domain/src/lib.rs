@@ -5,7 +5,8 @@
 //! [`json`] values and merge, [`rights`] and [`sas`] who may do what, [`identity`] the registry,
 //! [`twin`] tags, desired and reported, [`query`] the language over twins, [`method`], [`message`], [`job`] one action on many, [`rollout`] in which waves,
 //! [`transfer`] import and export jobs,
-//! [`configuration`] what the hub keeps in twins, [`context`] what a device can bear now, [`session`] and [`link`] the live side, [`actor`] and [`event`] by whom and what happened, [`artifact`] firmware images.
+//! [`configuration`] what the hub keeps in twins, [`context`] what a device can bear now, [`session`] and [`link`] the live side, [`actor`] and [`event`] by whom and what happened, [`artifact`] firmware images,
+//! [`retirement`] the end of a device's life.
 
 pub mod actor;
 pub mod artifact;
@@ -21,6 +22,7 @@ pub mod link;
 pub mod message;
 pub mod method;
 pub mod query;
+pub mod retirement;
 pub mod rights;
 pub mod rollout;
 pub mod sas;

@@ -87,6 +87,15 @@ pub const ARTIFACT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// An artifact's name, in characters.
 pub const ARTIFACT_NAME_CHARS_MAX: usize = 256;
 
+/// Why a device was retired, in characters.
+pub const RETIRE_REASON_CHARS_MAX: usize = 512;
+/// Longest time in which a retired device can be restored.
+pub const RESTORABLE_MAX: Duration = Duration::from_secs(3650 * 24 * 3600);
+/// Each text in the receipt of a device that erased itself, in characters.
+pub const RECEIPT_FIELD_CHARS_MAX: usize = 256;
+/// Devices in whose place a device came, that are remembered.
+pub const PREDECESSORS_MAX: usize = 32;
+
 /// Paths whose values before and after one event of a twin tells.
 pub const EVENT_CHANGES_MAX: usize = 256;
 /// The names of those paths together, in bytes: deep paths repeat what is above them.

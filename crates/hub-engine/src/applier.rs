@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hub_domain::configuration::Configuration;
-use hub_domain::id::{ConfigurationId, TwinId};
+use hub_domain::id::{ConfigurationId, DeviceId, TwinId};
 use hub_domain::json::Object;
 use hub_domain::link::{CloseReason, Downlink};
+use hub_domain::retirement::Retirement;
 use hub_index::{Change, Index};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::config::TWIN_CHANGES_MAX;
 use crate::configurations::Configurations;
+use crate::retirement::Tombstones;
 use crate::sessions::Sessions;
 
 /// What a commit changes for those who look.
@@ -25,6 +27,8 @@ pub(crate) struct Effects {
     pub(crate) desired: Vec<(TwinId, Arc<Object>, u64)>,
     /// A configuration that was written, or removed.
     pub(crate) configuration: Option<(ConfigurationId, Option<Arc<Configuration>>)>,
+    /// Records of retired devices that were written, or removed.
+    pub(crate) retirements: Vec<(DeviceId, Option<Retirement>)>,
     /// Sessions to end.
     pub(crate) ended: Vec<(TwinId, CloseReason)>,
 }
@@ -34,6 +38,7 @@ pub(crate) struct Applier {
     index: Arc<Index>,
     sessions: Arc<Sessions>,
     configurations: Arc<Configurations>,
+    tombstones: Arc<Tombstones>,
     newest: watch::Sender<u64>,
     changed: broadcast::Sender<TwinId>,
     queue: Mutex<Queue>,
@@ -47,14 +52,18 @@ struct Queue {
 impl Applier {
     /// `last` is the number of the last commit that the index holds already.
     pub(crate) fn new(
-        index: Arc<Index>,
-        sessions: Arc<Sessions>,
-        configurations: Arc<Configurations>,
+        (index, sessions, configurations, tombstones): (
+            Arc<Index>,
+            Arc<Sessions>,
+            Arc<Configurations>,
+            Arc<Tombstones>,
+        ),
         last: u64,
     ) -> Self {
         let queue = Mutex::new(Queue { next: last + 1, waiting: BTreeMap::new() });
         let changed = broadcast::Sender::new(TWIN_CHANGES_MAX);
-        Self { index, sessions, configurations, newest: watch::Sender::new(last), changed, queue }
+        let newest = watch::Sender::new(last);
+        Self { index, sessions, configurations, tombstones, newest, changed, queue }
     }
 
     /// Returns once commit `number` and all before it are visible.
@@ -84,6 +93,10 @@ impl Applier {
     }
 
     fn show(&self, number: u64, effects: Effects) {
+        // Before the index: an id is never free in between.
+        for (device, retirement) in &effects.retirements {
+            self.tombstones.show(number, device, retirement.as_ref());
+        }
         self.index.apply(number, &effects.changes);
         if self.changed.receiver_count() > 0 {
             for change in &effects.changes {
@@ -100,6 +113,10 @@ impl Applier {
         }
         for (id, reason) in effects.ended {
             self.sessions.end(&id, reason);
+            if reason == CloseReason::Deleted {
+                // Jobs that wait for it look again, and find it gone.
+                self.sessions.arrived(&id);
+            }
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Config {
     pub event_commits_max: u64,
     /// How long a job and what became of its targets are kept after its end.
     pub job_retention: Duration,
+    /// How long a retired device can be restored, if whoever retires it does not say.
+    pub restorable_default: Duration,
     /// Whether the content of a configuration may be changed, which the service never allows.
     pub configuration_content_editable: bool,
     /// Which containers import and export jobs may use.
@@ -28,6 +30,7 @@ impl Default for Config {
             event_retention: Duration::from_secs(24 * 3600),
             event_commits_max: 1_000_000,
             job_retention: Duration::from_secs(30 * 24 * 3600),
+            restorable_default: RESTORABLE_DEFAULT,
             configuration_content_editable: false,
             containers: ContainerPolicy::default(),
         }
@@ -111,3 +114,13 @@ pub const TRANSFERS_UNFINISHED_MAX: usize = 100;
 pub const TRANSFERS_KEPT_MAX: usize = 1000;
 /// How long whoever creates an import job waits to hear that its blob is not there.
 pub const CONTAINER_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a retired device can be restored, if no setting and nobody says.
+pub const RESTORABLE_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Retired devices in one page of a list.
+pub const RETIRED_LIST_ROWS_MAX: usize = 1000;
+/// Longest wait of whoever erases a device for the end of it.
+pub const ERASE_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Devices that are erased in one pass over the event log.
+pub const ERASE_BATCH_DEVICES: usize = 256;
+/// Longest sleep before the hub looks again whose time is over.
+pub const RETIRED_CLOCK_INTERVAL: Duration = Duration::from_secs(1);

@@ -8,6 +8,7 @@ use hub_domain::configuration::ConfigurationError;
 use hub_domain::event::Position;
 use hub_domain::id::{ConfigurationId, DeviceId, JobId, TwinId};
 use hub_domain::job::JobStatus;
+use hub_domain::time::Timestamp;
 use hub_store::{CommitError, StoreError};
 
 /// The result of every command.
@@ -38,6 +39,21 @@ pub enum Error {
     TooManyConfigurations,
     /// Something in a configuration breaks a rule.
     Configuration(ConfigurationError),
+    /// There was no such device, or nothing is known of its end.
+    RetirementNotFound(DeviceId),
+    /// The device is retired, so its id cannot be used.
+    Retired {
+        /// Which.
+        device: DeviceId,
+        /// When it was retired.
+        since: Timestamp,
+        /// Until when it can be restored, if it can.
+        restorable_until: Option<Timestamp>,
+    },
+    /// It cannot be done as things stand; the text says what would help.
+    Conflict(String),
+    /// It can never be done again.
+    Gone(String),
     /// There is no such job.
     JobNotFound(JobId),
     /// A job with this id exists.
@@ -119,6 +135,11 @@ impl fmt::Display for Error {
                 )
             }
             Error::Configuration(error) => error.fmt(f),
+            Error::RetirementNotFound(id) => write!(f, "there is no retired device '{id}'"),
+            Error::Retired { device, since, restorable_until } => {
+                write!(f, "device '{device}' was retired at {since} and {}", way_out(*restorable_until))
+            }
+            Error::Conflict(text) | Error::Gone(text) => f.write_str(text),
             Error::JobNotFound(id) => write!(f, "there is no job '{id}'"),
             Error::JobExists(id) => write!(f, "A job with ID '{id}' already exists."),
             Error::JobOver { id, status } => {
@@ -162,6 +183,14 @@ impl fmt::Display for Error {
             Error::Contended(id) => write!(f, "'{id}' is being changed by many at once; try again"),
             Error::Internal(text) => write!(f, "internal error: {text}"),
         }
+    }
+}
+
+/// How the id of a retired device can be used again.
+fn way_out(restorable_until: Option<Timestamp>) -> String {
+    match restorable_until {
+        Some(until) => format!("keeps its id: restore it until {until}, or erase it and release the id"),
+        None => "erased; its id must be released before it is used again".into(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Commands, by resource (`impl Hub` blocks, one file each): [`access`] authenticate · [`registry`] identities ·
 //! [`bulk`] many of them, [`import`] and [`export`] all of them · [`twins`] · [`queries`] · [`methods`] · [`jobs`] · [`transfers`] · [`configurations`] · [`telemetry`] · [`sessions`] attach, subscribe ·
-//! [`events`] · [`policies`] · [`artifacts`] · [`status`]. How a command becomes durable and visible: `transact`, then
+//! [`events`] · [`policies`] · [`artifacts`] · [`retirement`] · [`status`]. How a command becomes durable and visible: `transact`, then
 //! `applier`. It knows no wire type, topic, path, status code or socket.
 
 pub mod access;
@@ -26,6 +26,7 @@ pub mod policies;
 pub mod queries;
 mod reconcile;
 pub mod registry;
+pub mod retirement;
 mod secret;
 pub mod sessions;
 pub mod status;
@@ -58,6 +59,7 @@ use import::Streams;
 use jobs::Jobs;
 use pending::Pending;
 use policies::Policies;
+use retirement::Tombstones;
 use secret::Secret;
 use sessions::Sessions;
 use status::Counters;
@@ -78,6 +80,7 @@ pub struct Hub {
     jobs: Jobs,
     transfers: Transfers,
     configurations: Arc<Configurations>,
+    tombstones: Arc<Tombstones>,
     policies: Arc<Policies>,
     secret: Secret,
     counters: Counters,

@@ -19,6 +19,7 @@ use crate::configurations::Configurations;
 use crate::error::{Error, Result};
 use crate::jobs::Jobs;
 use crate::policies::Policies;
+use crate::retirement::Tombstones;
 use crate::secret::Secret;
 use crate::sessions::Sessions;
 use crate::tasks::{TaskKind, Tasks};
@@ -49,7 +50,9 @@ impl Hub {
         let sessions = Arc::new(Sessions::new(u64::try_from(started.ticks()).unwrap_or(0)));
         let last = store.stats()?.last_commit.0;
         let configurations = Arc::new(Configurations::load(&*store).await?);
-        let applier = Arc::new(Applier::new(index.clone(), sessions.clone(), configurations.clone(), last));
+        let tombstones = Arc::new(Tombstones::load(&*store).await?);
+        let shown = (index.clone(), sessions.clone(), configurations.clone(), tombstones.clone());
+        let applier = Arc::new(Applier::new(shown, last));
         let pruned = reconcile::pruned_position(&*store).await?;
         let hub = Arc::new(Hub {
             config,
@@ -64,6 +67,7 @@ impl Hub {
             jobs: Jobs::default(),
             transfers: Default::default(),
             configurations,
+            tombstones,
             policies: Arc::new(policies),
             secret,
             counters: Default::default(),
@@ -75,6 +79,7 @@ impl Hub {
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run(hub.clone(), dangling));
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_jobs(hub.clone()));
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_configurations(hub.clone()));
+        hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_retirements(hub.clone()));
         Ok(hub)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hub_domain::actor::Actor;
-use hub_domain::event::{Event, EventKind};
+use hub_domain::event::{Event, EventKind, LifecycleStep};
 use hub_domain::id::{DeviceId, ModuleId, TwinId};
 use hub_domain::identity::{
     Authentication, AuthenticationSpec, Identity, IdentityError, IdentitySpec, Stamps, SymmetricKeys,
@@ -130,6 +130,8 @@ impl Hub {
         }
         if id.is_module() {
             self.check_module_count(txn, &id.device)?;
+        } else {
+            txn.expect_free(&id.device)?;
         }
         let stamps = stamps(txn.now(), None);
         let identity = put_new(txn, id, spec, twin, record, &stamps)?;
@@ -214,7 +216,7 @@ impl Hub {
     }
 
     /// Puts a changed identity; its commit ends the sessions that the change shuts out.
-    fn put_changed(&self, txn: &mut Txn<'_>, entry: &Entry, identity: Identity) -> Arc<Identity> {
+    pub(crate) fn put_changed(&self, txn: &mut Txn<'_>, entry: &Entry, identity: Identity) -> Arc<Identity> {
         let id = identity.id.clone();
         let reason = if identity.status != entry.identity.status {
             Some(CloseReason::Disabled).filter(|_| identity.status == hub_domain::identity::Status::Disabled)
@@ -289,7 +291,7 @@ impl Hub {
             txn.identity_entry(module.id())?;
         }
         for gone in modules.iter().chain([&entry]) {
-            lifecycle_event(txn, gone.id(), &gone.twin, false);
+            lifecycle_event(txn, gone.id(), LifecycleStep::Deleted, lifecycle_body(gone.id(), &gone.twin));
             txn.delete(gone.id());
         }
         Ok(())
@@ -364,7 +366,7 @@ impl Hub {
 }
 
 /// What the hub adds to a written identity. The number in the etag differs from the present one.
-fn stamps(now: Timestamp, current: Option<u64>) -> Stamps {
+pub(crate) fn stamps(now: Timestamp, current: Option<u64>) -> Stamps {
     let random = u64::from(u32::from_le_bytes(random_bytes()));
     let etag_counter = if Some(random) == current { random + 1 } else { random };
     Stamps { now, etag_counter, fresh_keys: SymmetricKeys { primary: random_key(), secondary: random_key() } }
@@ -390,7 +392,7 @@ fn put_new(
         twin = twin.written_by(txn.actor().clone());
     }
     txn.expect_absent(id);
-    lifecycle_event(txn, id, &twin, true);
+    lifecycle_event(txn, id, LifecycleStep::Created, lifecycle_body(id, &twin));
     let identity = txn.put_identity(identity);
     txn.put_twin(id, twin, Touched::All);
     Ok(identity)
@@ -415,7 +417,8 @@ pub(crate) fn put_edge_module(txn: &mut Txn<'_>, id: &TwinId, update: &TwinUpdat
     put_new(txn, id, &spec, update, None, &stamps).map(drop)
 }
 
-fn lifecycle_event(txn: &mut Txn<'_>, id: &TwinId, twin: &Twin, created: bool) {
+/// What an event of an identity that comes or goes says of its twin (S 10.3).
+pub(crate) fn lifecycle_body(id: &TwinId, twin: &Twin) -> Value {
     let mut body = json!({
         "deviceId": id.device.as_str(),
         "etag": twin.etag().as_str(),
@@ -425,7 +428,12 @@ fn lifecycle_event(txn: &mut Txn<'_>, id: &TwinId, twin: &Twin, created: bool) {
     if let Some(module) = &id.module {
         body["moduleId"] = Value::from(module.as_str());
     }
-    let kind = EventKind::Lifecycle { created, body, actor: Some(txn.actor().clone()) };
+    body
+}
+
+/// Tells of a step in the life of an identity.
+pub(crate) fn lifecycle_event(txn: &mut Txn<'_>, id: &TwinId, step: LifecycleStep, body: Value) {
+    let kind = EventKind::Lifecycle { step, body, actor: Some(txn.actor().clone()) };
     let event = Event { time: txn.now(), id: id.clone(), kind };
     txn.event(&event);
 }

@@ -131,7 +131,8 @@ impl Sessions {
         self.arrivals.subscribe()
     }
 
-    fn arrived(&self, id: &TwinId) {
+    /// Tells those who wait for `id` to look again.
+    pub(crate) fn arrived(&self, id: &TwinId) {
         // Nobody may be listening.
         let _ = self.arrivals.send(id.clone());
         if let Some(notify) = self.state().awaited.get(id) {

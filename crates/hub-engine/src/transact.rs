@@ -8,10 +8,11 @@ use std::sync::Arc;
 use hub_domain::actor::Actor;
 use hub_domain::configuration::Configuration;
 use hub_domain::event::Event;
-use hub_domain::id::{ConfigurationId, TwinId};
+use hub_domain::id::{ConfigurationId, DeviceId, TwinId};
 use hub_domain::identity::Identity;
 use hub_domain::json::Object;
 use hub_domain::link::CloseReason;
+use hub_domain::retirement::Retirement;
 use hub_domain::session::StoredSession;
 use hub_domain::time::Timestamp;
 use hub_domain::twin::{Connection, Twin};
@@ -87,6 +88,26 @@ impl Txn<'_> {
         let entry = self.hub.index.get(id).ok_or_else(|| error::not_found(id))?;
         self.rows.expect_twin(id, Commit(entry.twin_version));
         Ok(entry)
+    }
+
+    /// Writes the record of a retired device.
+    pub(crate) fn put_retirement(&mut self, retirement: &Retirement) {
+        self.rows.put_retirement(retirement);
+        self.effects.retirements.push((retirement.device.clone(), Some(retirement.clone())));
+    }
+
+    /// Removes the record of a device that is retired no more.
+    pub(crate) fn delete_retirement(&mut self, device: &DeviceId) {
+        self.rows.delete_retirement(device);
+        self.effects.retirements.push((device.clone(), None));
+    }
+
+    /// The identity of `id` as this try has it, if it writes it.
+    pub(crate) fn put_so_far(&self, id: &TwinId) -> Option<Arc<Identity>> {
+        self.effects.changes.iter().rev().find_map(|change| match change {
+            Change::Identity(identity) if identity.id == *id => Some(identity.clone()),
+            _ => None,
+        })
     }
 
     /// Makes the commit fail if `id` exists.

@@ -249,7 +249,7 @@ fn source(query: &Query) -> Option<Source> {
     match query.source() {
         hub_domain::query::Source::Devices => Some(Source::Devices),
         hub_domain::query::Source::DeviceModules => Some(Source::Modules),
-        hub_domain::query::Source::DeviceJobs => None,
+        hub_domain::query::Source::DeviceJobs | hub_domain::query::Source::RetiredDevices => None,
     }
 }
 

@@ -19,6 +19,7 @@ pub fn connack(error: &Error) -> u8 {
         | Error::Forbidden(_)
         | Error::DeviceNotFound(_)
         | Error::ModuleNotFound(_)
+        | Error::Retired { .. }
         | Error::PolicyNotFound(_) => NOT_AUTHORIZED,
         Error::Disabled(_)
         | Error::ArtifactNotFound(_)
@@ -33,6 +34,9 @@ pub fn connack(error: &Error) -> u8 {
         | Error::JobOver { .. }
         | Error::TooManyTransfers
         | Error::Container(_)
+        | Error::RetirementNotFound(_)
+        | Error::Conflict(_)
+        | Error::Gone(_)
         | Error::PreconditionFailed
         | Error::Invalid(_)
         | Error::InvalidContinuation
@@ -63,17 +67,21 @@ pub fn twin_code(error: &Error) -> u32 {
         Error::PolicyNotFound(_)
         | Error::ArtifactNotFound(_)
         | Error::JobNotFound(_)
+        | Error::RetirementNotFound(_)
         | Error::ConfigurationNotFound(_) => 404_000,
         Error::Configuration(_) | Error::Container(_) => 400_004,
         Error::ConfigurationExists(_) => 409_000,
         Error::TooManyConfigurations | Error::TooManyTransfers => 413_001,
-        Error::DeviceExists(_) | Error::ModuleExists(_) | Error::JobExists(_) | Error::JobOver { .. } => {
-            409_000
-        }
+        Error::DeviceExists(_)
+        | Error::ModuleExists(_)
+        | Error::JobExists(_)
+        | Error::JobOver { .. }
+        | Error::Retired { .. }
+        | Error::Conflict(_) => 409_000,
         Error::PreconditionFailed => 412_001,
         Error::TooLarge(_) | Error::TooManyModules(_) | Error::TooManyDevices(_) => 413_001,
         Error::Throttled(_) | Error::Contended(_) | Error::TooManyCalls(_) => 429_001,
-        Error::PositionGone { .. } => 400_000,
+        Error::PositionGone { .. } | Error::Gone(_) => 400_000,
         Error::DeviceOffline { .. } | Error::DeviceGone => 404_103,
         Error::TimedOut { .. } => 504_101,
         Error::Unavailable(_) => 503_001,

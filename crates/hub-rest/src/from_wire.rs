@@ -1,5 +1,7 @@
 //! Requests to domain values: pure, one direction.
 
+pub mod retirement;
+
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -41,6 +43,11 @@ pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         Some(_) => Err(ApiError::bad(400_006, "IotHubFormatError", "the body is not a JSON object")),
         None => Err(ApiError::bad(400_005, "ArgumentNull", "the body is empty; a JSON object is expected")),
     }
+}
+
+/// A body that is a JSON object, or empty where everything in it is optional.
+pub fn json_or_none<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
+    if body.trim_ascii().is_empty() { Ok(T::default()) } else { json(body) }
 }
 
 /// A body that is a JSON array.

@@ -48,6 +48,12 @@ fn schemas() -> Map<String, Value> {
     schema::<hub_api::status::Status>(into);
     schema::<hub_api::status::Health>(into);
     schema::<hub_api::explain::TwinExplanation>(into);
+    schema::<hub_api::retirement::RetireRequest>(into);
+    schema::<hub_api::retirement::RestoreRequest>(into);
+    schema::<hub_api::retirement::ReplaceRequest>(into);
+    schema::<hub_api::retirement::Retirement>(into);
+    schema::<hub_api::retirement::Replaced>(into);
+    schema::<hub_api::retirement::KnownPart>(into);
     schema::<hub_api::event::Event>(into);
     schema::<hub_api::event::StreamEnd>(into);
     schema::<hub_api::artifact::Artifact>(into);
@@ -94,6 +100,12 @@ fn bodies(method: &str, path: &str) -> (&'static str, &'static str) {
         ("get", "/api/devices/{id}/explain" | "/api/devices/{id}/modules/{mid}/explain") => {
             ("", "TwinExplanation")
         }
+        ("get", "/api/devices/{id}/everything") => ("", "KnownPart"),
+        ("post", "/api/devices/{id}/retire") => ("RetireRequest", "Retirement"),
+        ("post", "/api/devices/{id}/replace") => ("ReplaceRequest", "Replaced"),
+        ("get", "/api/retired") => ("", "Retirement[]"),
+        ("get" | "delete", "/api/retired/{id}") | ("post", "/api/retired/{id}/release") => ("", "Retirement"),
+        ("post", "/api/retired/{id}/restore") => ("RestoreRequest", "Device"),
         ("get", "/api/status") => ("", "Status"),
         ("get", "/api/health") => ("", "Health"),
         ("post", "/api/import") => ("ImportItem", "ImportResult"),

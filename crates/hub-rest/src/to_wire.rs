@@ -1,6 +1,7 @@
 //! Domain values to answers: pure, one direction.
 
 pub mod explain;
+pub mod retirement;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -20,6 +20,10 @@ const JOB_STATE: &str = "job-state/";
 const JOB_ITEM: &str = "job-item/";
 const TRANSFER: &str = "transfer/";
 const TRANSFER_NOTE: &str = "transfer-note/";
+const RETIRED: &str = "retired/";
+const RETIRED_IDENTITY: &str = "retired-identity/";
+const RETIRED_TWIN: &str = "retired-twin/";
+const PREDECESSORS: &str = "predecessors/";
 const META: &str = "meta/";
 const LOG: &str = "log/";
 
@@ -46,6 +50,14 @@ pub enum RowKey {
     Transfer(JobId),
     /// What a commit of an import job settled: `transfer-note/{job}/{first line, 16 hexadecimal digits}`.
     TransferNote(JobId, u64),
+    /// The record of a retired device: `retired/{device}`.
+    Retired(DeviceId),
+    /// An archived identity: `retired-identity/{device}` or `retired-identity/{device}/{module}`.
+    RetiredIdentity(TwinId),
+    /// An archived twin: `retired-twin/{device}` or `retired-twin/{device}/{module}`.
+    RetiredTwin(TwinId),
+    /// The devices in whose place a device came: `predecessors/{device}`.
+    Predecessors(DeviceId),
     /// A single value of the hub: `meta/{name}`, name in `a-z` and `-`.
     Meta(String),
     /// `log/{commit number, 8 bytes}/{index in its batch, 4 bytes}`, both big endian.
@@ -68,6 +80,10 @@ impl RowKey {
             RowKey::TransferNote(job, line) => {
                 text(&[TRANSFER_NOTE, job.as_str(), "/", &format!("{line:016x}")])
             }
+            RowKey::Retired(device) => text(&[RETIRED, device.as_str()]),
+            RowKey::RetiredIdentity(id) => of_id(RETIRED_IDENTITY, RETIRED_IDENTITY, id),
+            RowKey::RetiredTwin(id) => of_id(RETIRED_TWIN, RETIRED_TWIN, id),
+            RowKey::Predecessors(device) => text(&[PREDECESSORS, device.as_str()]),
             RowKey::Meta(name) => text(&[META, name]),
             RowKey::Event(position) => log(Commit(position.commit), position.place),
         }
@@ -101,6 +117,10 @@ impl RowKey {
                 let (job, line) = rest.split_once('/')?;
                 Some(RowKey::TransferNote(JobId::parse(job).ok()?, parse_line(line)?))
             }
+            RETIRED => DeviceId::parse(rest).ok().map(RowKey::Retired),
+            RETIRED_IDENTITY => parse_id(rest, None).map(RowKey::RetiredIdentity),
+            RETIRED_TWIN => parse_id(rest, None).map(RowKey::RetiredTwin),
+            PREDECESSORS => DeviceId::parse(rest).ok().map(RowKey::Predecessors),
             META => is_meta_name(rest).then(|| RowKey::Meta(rest.to_owned())),
             _ => None,
         }
@@ -174,8 +194,46 @@ pub fn jobs_from(id: &JobId) -> KeyRange {
 
 /// The targets of one job that are this device or its modules: a range for the device, and one for the modules.
 pub fn job_items_of(job: &JobId, device: &DeviceId) -> [KeyRange; 2] {
-    let own = RowKey::JobItem(job.clone(), TwinId::device(device.clone())).to_key();
-    let modules = text(&[JOB_ITEM, job.as_str(), "/", device.as_str(), "/"]);
+    own_and_modules(
+        RowKey::JobItem(job.clone(), TwinId::device(device.clone())).to_key(),
+        text(&[JOB_ITEM, job.as_str(), "/", device.as_str(), "/"]),
+    )
+}
+
+/// Every retired device's record.
+pub fn retired() -> KeyRange {
+    KeyRange::prefix(RETIRED.as_bytes())
+}
+
+/// The record of one device.
+pub fn retired_one(device: &DeviceId) -> KeyRange {
+    let key = RowKey::Retired(device.clone()).to_key();
+    KeyRange::between(key.clone(), key.successor())
+}
+
+/// The records behind that of this device.
+pub fn retired_after(device: &DeviceId) -> KeyRange {
+    retired().from(RowKey::Retired(device.clone()).to_key().successor())
+}
+
+/// The archived identities of a device and its modules: a range for the device, and one for the modules.
+pub fn retired_identities_of(device: &DeviceId) -> [KeyRange; 2] {
+    own_and_modules(
+        RowKey::RetiredIdentity(TwinId::device(device.clone())).to_key(),
+        text(&[RETIRED_IDENTITY, device.as_str(), "/"]),
+    )
+}
+
+/// The archived twins of a device and its modules: a range for the device, and one for the modules.
+pub fn retired_twins_of(device: &DeviceId) -> [KeyRange; 2] {
+    own_and_modules(
+        RowKey::RetiredTwin(TwinId::device(device.clone())).to_key(),
+        text(&[RETIRED_TWIN, device.as_str(), "/"]),
+    )
+}
+
+/// One key, and all that begin with `modules`: in between there are other devices.
+fn own_and_modules(own: Key, modules: Key) -> [KeyRange; 2] {
     [KeyRange::between(own.clone(), own.successor()), KeyRange::prefix(modules.as_bytes())]
 }
 
@@ -273,6 +331,10 @@ mod tests {
             (ID, any::<u64>()).prop_map(|(job, line)| {
                 RowKey::TransferNote(JobId::parse(&job).expect("a valid id"), line)
             }),
+            id.clone().prop_map(RowKey::RetiredIdentity),
+            id.clone().prop_map(RowKey::RetiredTwin),
+            id.clone().prop_map(|id| RowKey::Retired(id.device)),
+            id.clone().prop_map(|id| RowKey::Predecessors(id.device)),
             any::<[u8; 32]>().prop_map(|bytes| RowKey::Artifact(Digest::from_bytes(&bytes))),
             "[a-z-]{1,20}".prop_map(RowKey::Meta),
             any::<(u64, u32)>().prop_map(|(commit, place)| RowKey::Event(Position { commit, place })),
@@ -289,7 +351,7 @@ mod tests {
         fn parse_and_print_are_inverse(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..40),
-                r"(device|module|twin|module-twin|session|artifact|configuration|job|job-state|job-item|transfer|transfer-note|meta|log)/[a-z/\-]{0,12}".prop_map(String::into_bytes),
+                r"(device|module|twin|module-twin|session|artifact|configuration|job|job-state|job-item|transfer|transfer-note|retired|retired-identity|retired-twin|predecessors|meta|log)/[a-z/\-]{0,12}".prop_map(String::into_bytes),
                 proptest::collection::vec(any::<u8>(), 10..16).prop_map(|rest| [b"log/", &rest[..]].concat()),
             ]
         ) {
@@ -309,6 +371,7 @@ mod tests {
     fn keys_look_as_documented() {
         let device = TwinId::parse("d-1", None).expect("an id");
         let module = TwinId::parse("d-1", Some("m")).expect("an id");
+        let retired = module.clone();
         for (row_key, printed) in [
             (RowKey::Identity(device.clone()), "device/d-1"),
             (RowKey::Identity(module.clone()), "module/d-1/m"),
@@ -325,6 +388,10 @@ mod tests {
                 RowKey::TransferNote(JobId::parse("j").expect("an id"), 258),
                 "transfer-note/j/0000000000000102",
             ),
+            (RowKey::Retired(retired.device.clone()), "retired/d-1"),
+            (RowKey::RetiredIdentity(retired.clone()), "retired-identity/d-1/m"),
+            (RowKey::RetiredTwin(retired.clone()), "retired-twin/d-1/m"),
+            (RowKey::Predecessors(retired.device), "predecessors/d-1"),
             (RowKey::Meta("etag-counter".into()), "meta/etag-counter"),
             (
                 RowKey::Event(Position { commit: 258, place: 3 }),

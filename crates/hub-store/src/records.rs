@@ -8,6 +8,7 @@ pub mod event;
 pub mod identity;
 pub mod job;
 pub mod meta;
+pub mod retirement;
 pub mod session;
 pub mod transfer;
 pub mod twin;

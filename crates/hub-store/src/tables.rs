@@ -8,6 +8,7 @@ pub mod events;
 pub mod identities;
 pub mod jobs;
 pub mod meta;
+pub mod retired;
 pub mod sessions;
 pub mod transfers;
 pub mod twins;

@@ -37,7 +37,7 @@ pub const PREFIX: &str = "FLEETYARD_";
 const SECRET_OF_S3: &str = "bulk.s3_secret_access_key";
 
 /// Key, flag, default, meaning of all settings but the policies' keys.
-const PLAIN: [(&str, &str, &str, &str); 23] = [
+const PLAIN: [(&str, &str, &str, &str); 24] = [
     ("hub.data", "--data", "fleetyard-data", "The data folder; it is made at the first start."),
     (
         "hub.hostname",
@@ -114,6 +114,12 @@ const PLAIN: [(&str, &str, &str, &str); 23] = [
         "",
         "60",
         "How long a container of an import or export job may be silent before the job fails, 1 to 3600.",
+    ),
+    (
+        "retirement.restorable_days",
+        "",
+        "30",
+        "How long a retired device can be restored, if whoever retires it does not say, 0 to 3650.",
     ),
     (
         "log.filter",

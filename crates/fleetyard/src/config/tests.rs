@@ -29,7 +29,7 @@ fn given(file: Option<(&str, u32)>, environment: &[(&str, &str)], flags: &[(&'st
 
 #[test]
 fn later_layers_win_and_origins_are_remembered() {
-    let file = "[hub]\nhostname = 'file.example'\naliases = ['a', 'b']\n[events]\nretention_hours = 5\n[jobs]\nretention_days = 7\n[mqtt]\naddress = '127.0.0.1:1'";
+    let file = "[hub]\nhostname = 'file.example'\naliases = ['a', 'b']\n[events]\nretention_hours = 5\n[jobs]\nretention_days = 7\n[retirement]\nrestorable_days = 3\n[mqtt]\naddress = '127.0.0.1:1'";
     let given = given(
         Some((file, 0o644)),
         &[
@@ -44,6 +44,7 @@ fn later_layers_win_and_origins_are_remembered() {
     assert_eq!(settings.names(), ["env.example", "a", "b", "localhost", "127.0.0.1", "::1"]);
     assert_eq!(settings.event_retention, Duration::from_secs(5 * 3600));
     assert_eq!(settings.job_retention, Duration::from_secs(7 * 86_400));
+    assert_eq!(settings.restorable_default, Duration::from_secs(3 * 86_400));
     assert_eq!(settings.mqtt.address.port(), 3);
     assert_eq!(settings.https.address.port(), 443);
     let shown = shown(&given.sources).expect("valid");

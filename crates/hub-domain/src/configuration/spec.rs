@@ -89,7 +89,9 @@ impl TargetCondition {
         };
         let condition = Condition::parse(text).map_err(|error| invalid(error.to_string()))?;
         let wanted = match (kind, condition.source()) {
-            (_, Source::DeviceJobs) => Some("a condition over devices or devices.modules"),
+            (_, Source::DeviceJobs | Source::RetiredDevices) => {
+                Some("a condition over devices or devices.modules")
+            }
             (Some(ContentKind::Module), Source::Devices) if !condition.is_nothing() => {
                 Some("FROM devices.modules WHERE …, since moduleContent is for modules")
             }

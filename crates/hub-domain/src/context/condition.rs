@@ -30,8 +30,8 @@ impl ConditionGate {
         let text = members.text("where", QUERY_TEXT_CHARS_MAX)?;
         let text = members.required("where", text, "a condition such as tags.site = 'a'")?;
         let condition = Condition::parse(text).map_err(|error| members.wrong("where", error.to_string()))?;
-        if condition.source() == Source::DeviceJobs {
-            let problem = "is over devices.jobs; expected a condition over devices or devices.modules";
+        if let source @ (Source::DeviceJobs | Source::RetiredDevices) = condition.source() {
+            let problem = format!("is over {source}; expected a condition over devices or devices.modules");
             return Err(members.wrong("where", problem));
         }
         let reads = condition.paths().into_iter().cloned().map(FactPath::new).collect();

@@ -139,10 +139,9 @@ impl JobSpec {
         let NewJob { id, action, condition: condition_text, start, execution_max, device_timeout } = new;
         let parsed = Condition::parse(&condition_text)
             .map_err(|error| JobError(format!("queryCondition is invalid: {error}")))?;
-        if parsed.source() == Source::DeviceJobs {
-            return Err(JobError(
-                "queryCondition is over devices or devices.modules, not devices.jobs".into(),
-            ));
+        if let source @ (Source::DeviceJobs | Source::RetiredDevices) = parsed.source() {
+            let text = format!("queryCondition is over devices or devices.modules, not {source}");
+            return Err(JobError(text));
         }
         if parsed.is_nothing() {
             return Err(JobError("queryCondition is empty; '*' selects every device".into()));

@@ -17,6 +17,8 @@ pub enum Source {
     DeviceModules,
     /// `devices.jobs`: what became of a job on one device.
     DeviceJobs,
+    /// `devices.retired`: devices that are retired and can be restored, as they were.
+    RetiredDevices,
 }
 
 impl Source {
@@ -26,6 +28,7 @@ impl Source {
             Source::Devices => "devices",
             Source::DeviceModules => "devices.modules",
             Source::DeviceJobs => "devices.jobs",
+            Source::RetiredDevices => "devices.retired",
         }
     }
 }

@@ -188,17 +188,21 @@ impl<'t> Parser<'t> {
         let start = self.token().start;
         let mut written = match self.peek() {
             Kind::Word(word) => word.clone(),
-            _ => return Err(self.expected("a source: devices, devices.modules or devices.jobs")),
+            _ => {
+                return Err(
+                    self.expected("a source: devices, devices.modules, devices.jobs or devices.retired")
+                );
+            }
         };
         self.advance();
         while self.take_symbol(".") {
             written = format!("{written}.{}", self.name()?);
         }
-        let sources = [Source::Devices, Source::DeviceModules, Source::DeviceJobs];
+        let sources = [Source::Devices, Source::DeviceModules, Source::DeviceJobs, Source::RetiredDevices];
         let source = sources.into_iter().find(|source| source.name().eq_ignore_ascii_case(&written));
         source.ok_or_else(|| {
             let message = format!(
-                "Unknown source '{}': use devices, devices.modules or devices.jobs",
+                "Unknown source '{}': use devices, devices.modules, devices.jobs or devices.retired",
                 excerpt(&written)
             );
             QueryError::at(self.text, start, message)

@@ -68,6 +68,8 @@ pub enum Root {
     Outcome,
     /// `error` of a job record; segments `code`, `description`.
     Error,
+    /// `retirement` of a retired device; segments `time`, `by`, `reason`, `restorableUntil`, `replacedBy`.
+    Retirement,
     /// No such system name: undefined in every row. All names are in the segments.
     Unknown,
 }
@@ -119,10 +121,13 @@ const JOB_ROOTS: &[(&str, Root)] = &[
     ("error", Root::Error),
 ];
 
+/// What rows of retired devices have beyond those of twins.
+const RETIRED_ROOTS: &[(&str, Root)] = &[("retirement", Root::Retirement)];
+
 impl Root {
     /// The canonical spelling, as in the row's document; empty for `Unknown`.
     pub fn name(self) -> &'static str {
-        let mut tables = TWIN_ROOTS.iter().chain(SECTION_ROOTS).chain(JOB_ROOTS);
+        let mut tables = TWIN_ROOTS.iter().chain(SECTION_ROOTS).chain(JOB_ROOTS).chain(RETIRED_ROOTS);
         tables.find(|(_, root)| *root == self).map_or("", |(name, _)| name)
     }
 
@@ -132,6 +137,7 @@ impl Root {
             (Root::X509Thumbprint, 0) => &["primaryThumbprint", "secondaryThumbprint"],
             (Root::Capabilities, 0) => &["iotEdge"],
             (Root::Configurations, 1) => &["status"],
+            (Root::Retirement, 0) => &["time", "by", "reason", "restorableUntil", "replacedBy"],
             (Root::Outcome, 0) => &["deviceMethodResponse"],
             (Root::Outcome, 1) => &["status", "payload"],
             (Root::Error, 0) => &["code", "description"],
@@ -212,7 +218,7 @@ fn prefix_length(source: Source, names: &[String]) -> Result<usize, String> {
     while length + 1 < names.len() && names[length].eq_ignore_ascii_case("devices") {
         length += 1;
         let written = format!("devices.{}", names[length]);
-        let others = [Source::DeviceModules, Source::DeviceJobs];
+        let others = [Source::DeviceModules, Source::DeviceJobs, Source::RetiredDevices];
         match others.into_iter().find(|other| other.name().eq_ignore_ascii_case(&written)) {
             Some(other) if length + 1 == names.len() && other == source => break,
             Some(other) if other == source => length += 1,
@@ -230,9 +236,14 @@ fn prefix_length(source: Source, names: &[String]) -> Result<usize, String> {
 
 /// The root of `names` and how many of them it takes up.
 fn find_root(source: Source, names: &[String]) -> (Root, usize) {
-    let table = if source == Source::DeviceJobs { JOB_ROOTS } else { TWIN_ROOTS };
+    let (table, more) = match source {
+        Source::DeviceJobs => (JOB_ROOTS, [].as_slice()),
+        Source::RetiredDevices => (TWIN_ROOTS, RETIRED_ROOTS),
+        Source::Devices | Source::DeviceModules => (TWIN_ROOTS, [].as_slice()),
+    };
     let first = names.first().map(String::as_str).unwrap_or_default();
-    let root = table.iter().find(|(name, _)| name.eq_ignore_ascii_case(first)).map(|(_, root)| *root);
+    let root =
+        table.iter().chain(more).find(|(name, _)| name.eq_ignore_ascii_case(first)).map(|(_, root)| *root);
     match root {
         None => (Root::Unknown, 0),
         Some(Root::Properties) if names.len() > 1 => {

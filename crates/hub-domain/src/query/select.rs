@@ -23,7 +23,8 @@ impl Query {
     /// The kind of rows that it answers with.
     pub fn item_type(&self) -> ItemType {
         match (&self.select, self.source()) {
-            (Select::Items(_), _) => ItemType::Raw,
+            // Rows of retired devices are no twins that a client could go on working with.
+            (Select::Items(_), _) | (Select::All, Source::RetiredDevices) => ItemType::Raw,
             (Select::All, Source::DeviceJobs) => ItemType::DeviceJob,
             (Select::All, Source::Devices | Source::DeviceModules) => ItemType::Twin,
         }

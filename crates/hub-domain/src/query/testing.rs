@@ -29,8 +29,9 @@ fn path(source: Source) -> impl Strategy<Value = Path> {
         Source::DeviceJobs => {
             vec![vec!["deviceId"], vec!["status"], vec!["error"], vec!["outcome"], vec!["nope"]]
         }
-        Source::Devices | Source::DeviceModules => vec![
+        Source::Devices | Source::DeviceModules | Source::RetiredDevices => vec![
             vec!["deviceId"],
+            vec!["retirement"],
             vec!["status"],
             vec!["version"],
             vec!["tags"],
@@ -120,7 +121,7 @@ fn expression(source: Source) -> impl Strategy<Value = Expr> {
 
 /// Any source.
 pub fn source() -> impl Strategy<Value = Source> {
-    select(vec![Source::Devices, Source::DeviceModules, Source::DeviceJobs])
+    select(vec![Source::Devices, Source::DeviceModules, Source::DeviceJobs, Source::RetiredDevices])
 }
 
 /// A condition over a source.

@@ -301,7 +301,8 @@ fn success(root: &Reader<'_>) -> Result<Success, RolloutError> {
     let text = object.needed("condition", text, &expected())?;
     let condition =
         Condition::parse(text).map_err(|error| object.error("condition", format!("is invalid: {error}")))?;
-    if condition.source() == Source::DeviceJobs || condition.is_nothing() || condition.is_everything() {
+    let is_of_others = matches!(condition.source(), Source::DeviceJobs | Source::RetiredDevices);
+    if is_of_others || condition.is_nothing() || condition.is_everything() {
         let problem =
             format!("is '{text}', which tells no good device from a bad one; expected {}", expected());
         return Err(object.error("condition", problem));

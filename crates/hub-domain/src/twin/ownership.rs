@@ -71,6 +71,27 @@ impl ConfigurationStatus {
     }
 }
 
+impl super::Twin {
+    /// The desired properties that no configuration wrote.
+    pub fn desired_of_back_ends(&self) -> Object {
+        not_configured(&self.desired.values, &self.desired.metadata)
+    }
+}
+
+fn not_configured(values: &Object, metadata: &super::Metadata) -> Object {
+    let kept = values.iter().filter_map(|(name, value)| {
+        let node = metadata.children.get(name)?;
+        match value {
+            Value::Object(inner) if !inner.is_empty() => {
+                let kept = not_configured(inner, node);
+                (!kept.is_empty()).then(|| (name.clone(), Value::Object(kept)))
+            }
+            value => node.stamp.by.is_none().then(|| (name.clone(), value.clone())),
+        }
+    });
+    kept.collect()
+}
+
 /// The twin's `configurations` by id; `None` when there are none.
 pub(super) fn configurations(twin: &super::Twin) -> Option<Value> {
     let entries = twin.configurations.iter().map(|(id, status)| (id.to_string(), status.to_json()));

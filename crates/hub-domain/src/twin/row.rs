@@ -54,6 +54,7 @@ impl Row for TwinDocument<'_> {
             | Root::LastUpdatedDateTimeUtc
             | Root::Outcome
             | Root::Error
+            | Root::Retirement
             | Root::Unknown => Datum::Undefined,
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hub_domain::id::{DeviceId, JobId, TwinId};
 use hub_domain::job::{JobItem, JobRow, JobSpec};
 use hub_domain::query::{Query, Row, Source as From};
+use hub_domain::retirement::{RetiredRow, Retirement};
 use hub_index::{Entry, Next, Selection, Source};
 use hub_store::{KeyRange, PageLen, keys, tables};
 
@@ -19,6 +20,8 @@ pub(super) enum Found {
     Twin(Arc<Entry>),
     /// A target of the job with this name.
     Job(JobId, TwinId, JobRow),
+    /// A retired device.
+    Retired(DeviceId, Box<RetiredRow>),
 }
 
 impl Found {
@@ -27,6 +30,7 @@ impl Found {
         match self {
             Found::Twin(entry) => use_row(&entry.document()),
             Found::Job(_, _, row) => use_row(row),
+            Found::Retired(_, row) => use_row(&**row),
         }
     }
 
@@ -35,6 +39,7 @@ impl Found {
         match self {
             Found::Twin(entry) => entry.id().to_string(),
             Found::Job(job, id, _) => format!("{job} {id}"),
+            Found::Retired(device, _) => device.to_string(),
         }
     }
 }
@@ -47,6 +52,7 @@ pub(super) enum Scan<'q> {
     Named(Named<'q>),
     /// Over job records.
     Jobs(Box<JobScan<'q>>),
+    Retired(RetiredScan<'q>),
 }
 
 impl<'q> Scan<'q> {
@@ -58,6 +64,7 @@ impl<'q> Scan<'q> {
             From::DeviceJobs => {
                 return JobScan::new(hub, query, after).map(|scan| Scan::Jobs(Box::new(scan)));
             }
+            From::RetiredDevices => return RetiredScan::new(hub, query, after).map(Scan::Retired),
         };
         let after = after.map(|name| parse_id(name).ok_or(Error::InvalidContinuation)).transpose()?;
         Ok(match query.device_ids() {
@@ -80,6 +87,7 @@ impl<'q> Scan<'q> {
             },
             Scan::Named(named) => Ok(named.next().map(Found::Twin)),
             Scan::Jobs(scan) => scan.next().await,
+            Scan::Retired(scan) => scan.next().await,
         }
     }
 }
@@ -219,5 +227,51 @@ impl<'q> JobScan<'q> {
         // A page goes on behind the last key, so all of it must be in the order of keys.
         ranges.sort_by(|left, right| left.start.cmp(&right.start));
         ranges.into()
+    }
+}
+
+/// Retired devices that can be restored, in the order of their ids.
+pub(super) struct RetiredScan<'q> {
+    hub: &'q Hub,
+    query: &'q Query,
+    rest: VecDeque<KeyRange>,
+    page: std::vec::IntoIter<Retirement>,
+}
+
+impl<'q> RetiredScan<'q> {
+    fn new(hub: &'q Hub, query: &'q Query, after: Option<&str>) -> Result<Self> {
+        let after = after.map(DeviceId::parse).transpose().map_err(|_| Error::InvalidContinuation)?;
+        let all = after.as_ref().map_or_else(keys::retired, keys::retired_after);
+        let rest = match query.device_ids() {
+            None => VecDeque::from([all]),
+            Some(ids) => {
+                let ids = ids.iter().filter_map(|id| DeviceId::parse(id).ok());
+                let ranges = ids.map(|id| keys::retired_one(&id).from(all.start.clone()));
+                ranges.filter(|range| !range.is_empty()).collect()
+            }
+        };
+        Ok(Self { hub, query, rest, page: Vec::new().into_iter() })
+    }
+
+    async fn next(&mut self) -> Result<Option<Found>> {
+        let store = &*self.hub.store;
+        loop {
+            for retirement in self.page.by_ref() {
+                let Some((identity, twin)) = tables::retired::own_archive(store, &retirement.device).await?
+                else {
+                    continue;
+                };
+                let row = RetiredRow::new(&retirement, &identity, &twin);
+                if self.query.matches(&row) {
+                    return Ok(Some(Found::Retired(retirement.device, Box::new(row))));
+                }
+            }
+            let Some(range) = self.rest.pop_front() else { return Ok(None) };
+            let page = tables::retired::page(store, range, PageLen::MAX).await?;
+            if let Some(rest) = page.rest {
+                self.rest.push_front(rest);
+            }
+            self.page = page.entries.into_iter().map(|(one, _)| one).collect::<Vec<_>>().into_iter();
+        }
     }
 }

@@ -195,7 +195,10 @@ impl JobRun<'_> {
             match self.hub.reach(&item.id) {
                 Ok(()) => claimed.push(item),
                 Err(Error::DeviceOffline { .. }) if waits => {}
-                Err(error) => failed.push((item, item_error(&error))),
+                Err(error) => {
+                    let error = item_error(&self.hub.retired_or(&item.id.device, error));
+                    failed.push((item, error));
+                }
             }
         }
         if claimed.is_empty() && failed.is_empty() {
@@ -256,5 +259,7 @@ impl JobRun<'_> {
 async fn called(hub: &Hub, item: JobItem, call: MethodCall, permit: OwnedSemaphorePermit) -> Outcome {
     let outcome = hub.call(&item.id, &call, Duration::ZERO).await;
     drop(permit);
-    (item, outcome.map(Some).map_err(|error| item_error(&error)))
+    let reason = |error| item_error(&hub.retired_or(&item.id.device, error));
+    let outcome = outcome.map(Some).map_err(reason);
+    (item, outcome)
 }

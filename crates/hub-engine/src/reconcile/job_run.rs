@@ -102,7 +102,7 @@ impl<'h> JobRun<'h> {
     async fn find(&mut self, state: &JobState) -> Result<()> {
         let source = match self.spec.condition.source() {
             From::DeviceModules => Source::Modules,
-            From::Devices | From::DeviceJobs => Source::Devices,
+            From::Devices | From::DeviceJobs | From::RetiredDevices => Source::Devices,
         };
         let (mut targets, mut all) = (Vec::new(), false);
         let after = state.found_up_to.as_ref();
@@ -183,7 +183,10 @@ impl<'h> JobRun<'h> {
                     let item = self.spec.begin(item.clone(), &entry.twin, now);
                     self.spec.taken(item, Ok((None, Some(twin.desired.version))), now)
                 }
-                Err(error) => self.spec.taken(item.clone(), Err(item_error(&error)), now),
+                Err(error) => {
+                    let error = item_error(&self.hub.retired_or(&item.id.device, error));
+                    self.spec.taken(item.clone(), Err(error), now)
+                }
             };
             txn.rows().put_job_item(&self.spec.id, &item);
             match item.awaits_report() {
@@ -278,6 +281,7 @@ pub(super) fn item_error(error: &Error) -> ItemError {
     let code = match error {
         Error::DeviceNotFound(_) => "404001",
         Error::ModuleNotFound(_) => "404010",
+        Error::Retired { .. } => "DeviceRetired",
         Error::DeviceOffline { .. } => "404103",
         Error::DeviceGone => "404104",
         Error::TimedOut { .. } => "504101",
@@ -291,6 +295,7 @@ pub(super) fn item_error(error: &Error) -> ItemError {
     let description = match error {
         Error::DeviceNotFound(_) => "The device is not registered or is disabled.".into(),
         Error::ModuleNotFound(_) => "The module is not registered.".into(),
+        Error::Retired { .. } => "The device was retired.".into(),
         other => other.to_string(),
     };
     ItemError { code: code.into(), description }

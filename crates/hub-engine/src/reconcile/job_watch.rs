@@ -123,7 +123,8 @@ impl JobRun<'_> {
     fn concluded(&self, item: &JobItem, now: Timestamp) -> Option<std::result::Result<Value, ItemError>> {
         debug_assert_eq!(item.status, ItemStatus::Running);
         let Some(entry) = self.hub.index.get(&item.id) else {
-            return Some(Err(item_error(&error::not_found(&item.id))));
+            let gone = self.hub.retired_or(&item.id.device, error::not_found(&item.id));
+            return Some(Err(item_error(&gone)));
         };
         let step = match self.spec.reported(item, &entry.twin) {
             Reported::Done(report) => return Some(Ok(report)),

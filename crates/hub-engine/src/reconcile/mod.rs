@@ -7,6 +7,7 @@ mod job_run;
 mod job_watch;
 mod jobs;
 mod parts;
+mod retirements;
 mod transfer_export;
 mod transfer_import;
 mod transfers;
@@ -21,6 +22,7 @@ use crate::open::Dangling;
 pub(crate) use configurations::{Chunks, run_configurations};
 pub(crate) use events::pruned_position;
 pub(crate) use jobs::run_jobs;
+pub(crate) use retirements::run_retirements;
 pub(crate) use transfers::run_transfers;
 
 /// Sessions of the former process that are closed at once, before others get a turn.

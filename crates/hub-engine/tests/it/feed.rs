@@ -32,8 +32,8 @@ async fn fed(test: &TestHub, source: EventSource, after: Position) -> (Vec<Value
             });
             json!([actor.expect("somebody").to_string(), each.collect::<Vec<_>>()])
         }
-        EventKind::Lifecycle { actor, created, .. } => {
-            json!([actor.expect("somebody").to_string(), created, event.id.to_string()])
+        EventKind::Lifecycle { actor, step, .. } => {
+            json!([actor.expect("somebody").to_string(), step.operation(), event.id.to_string()])
         }
         other => panic!("{other:?}"),
     });
@@ -105,12 +105,12 @@ async fn whoever_creates_and_deletes_is_told() {
     }
     test.hub.identity_delete(&owner, &id("d"), &Precondition::None).await.expect("deleted");
     let expected = [
-        json!(["policy:iothubowner", true, "d"]),
-        json!(["policy:iothubowner", true, "d/m"]),
-        json!(["policy:registryReadWrite", true, "bulk"]),
-        json!(["policy:registryReadWrite", false, "bulk"]),
-        json!(["policy:iothubowner", false, "d/m"]),
-        json!(["policy:iothubowner", false, "d"]),
+        json!(["policy:iothubowner", "createDeviceIdentity", "d"]),
+        json!(["policy:iothubowner", "createDeviceIdentity", "d/m"]),
+        json!(["policy:registryReadWrite", "createDeviceIdentity", "bulk"]),
+        json!(["policy:registryReadWrite", "deleteDeviceIdentity", "bulk"]),
+        json!(["policy:iothubowner", "deleteDeviceIdentity", "d/m"]),
+        json!(["policy:iothubowner", "deleteDeviceIdentity", "d"]),
     ];
     assert_eq!(fed(&test, EventSource::Lifecycle, start).await.0, expected);
     let changed = [json!(["policy:registryReadWrite", [["tags.a", 1, 2, null]]])];

@@ -12,6 +12,8 @@ mod management;
 mod methods;
 mod queries;
 mod registry;
+mod replacement;
+mod retirement;
 mod sessions;
 mod streams;
 mod twins;

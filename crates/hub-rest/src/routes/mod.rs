@@ -13,6 +13,7 @@ mod modules;
 mod ours;
 mod preview;
 mod queries;
+mod retirement;
 mod streams;
 mod transfers;
 mod twins;
@@ -179,6 +180,31 @@ pub(crate) const ROUTES: &[Route] = &[
         &[("get", "Say why a module's twin is as it is")],
         || get(explain::module),
     ),
+    route(
+        "/api/devices/{id}/everything",
+        &[("get", "All that is known about a device, a line each")],
+        || get(retirement::everything),
+    ),
+    route("/api/devices/{id}/retire", &[("post", "Retire a device")], retirement::retire_handlers),
+    route(
+        "/api/devices/{id}/replace",
+        &[("post", "Put another device or other hardware in the place of a device")],
+        retirement::replace_handlers,
+    ),
+    route("/api/retired", &[("get", "List retired devices")], || get(retirement::list)),
+    route(
+        "/api/retired/{id}",
+        &[("get", "Read a retired device"), ("delete", "Erase what is archived of a device")],
+        retirement::one_handlers,
+    ),
+    route(
+        "/api/retired/{id}/restore",
+        &[("post", "Bring a retired device back")],
+        retirement::restore_handlers,
+    ),
+    route("/api/retired/{id}/release", &[("post", "Set the id of an erased device free")], || {
+        post(retirement::release)
+    }),
     route("/api/events", &[("get", "Events as server-sent events, from a position on")], || {
         get(events::stream)
     }),

@@ -9,6 +9,7 @@ mod configurations;
 mod explain;
 mod queries;
 mod registry;
+mod retirement;
 mod support;
 mod transfers;
 mod twins_methods;

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_domain::actor::Actor;
-use hub_domain::event::{Event, EventKind, Position};
+use hub_domain::event::{Event, EventKind, LifecycleStep, Position};
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::message::Message;
 use hub_domain::twin::{PathChange, PathChanges};
@@ -46,6 +46,9 @@ enum KindV1 {
     },
     Lifecycle {
         created: bool,
+        /// Any step but these two.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<String>,
         body: Value,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actor: Option<String>,
@@ -102,8 +105,10 @@ pub fn encode(event: &Event) -> Bytes {
             let changes = paths.into_iter().map(ChangeV1::from).collect();
             KindV1::Twin { replaced, body, actor: actor.map(|actor| actor.to_string()), changes, more }
         }
-        EventKind::Lifecycle { created, body, actor } => {
-            KindV1::Lifecycle { created, body, actor: actor.map(|actor| actor.to_string()) }
+        EventKind::Lifecycle { step, body, actor } => {
+            let created = step == LifecycleStep::Created;
+            let step = (!created && step != LifecycleStep::Deleted).then(|| step.operation().into());
+            KindV1::Lifecycle { created, step, body, actor: actor.map(|actor| actor.to_string()) }
         }
         EventKind::Connection { connected } => KindV1::Connection { connected },
     };
@@ -140,8 +145,13 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(Position, Event), StoreError> {
             let changes = PathChanges { paths, more };
             EventKind::Twin { replaced, body, actor: by.map(actor).transpose()?, changes }
         }
-        KindV1::Lifecycle { created, body, actor: by } => {
-            EventKind::Lifecycle { created, body, actor: by.map(actor).transpose()? }
+        KindV1::Lifecycle { created, step, body, actor: by } => {
+            let step = match step {
+                Some(step) => field(key, "step", LifecycleStep::parse(&step))?,
+                None if created => LifecycleStep::Created,
+                None => LifecycleStep::Deleted,
+            };
+            EventKind::Lifecycle { step, body, actor: by.map(actor).transpose()? }
         }
         KindV1::Connection { connected } => EventKind::Connection { connected },
     };

@@ -69,7 +69,7 @@ pub fn encode(identity: &Identity) -> Bytes {
 /// The identity at `key`.
 pub fn decode(key: &Key, row: &[u8]) -> Result<Identity, StoreError> {
     let id = name(key, |key| match key {
-        RowKey::Identity(id) => Some(id),
+        RowKey::Identity(id) | RowKey::RetiredIdentity(id) => Some(id),
         _ => None,
     })?;
     let record: V1 = match format_of(key, row)? {

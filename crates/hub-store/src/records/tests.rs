@@ -3,7 +3,7 @@
 
 use hub_domain::actor::Actor;
 use hub_domain::configuration::{Configuration, ConfigurationSpec, Revision};
-use hub_domain::event::{EventKind, Position};
+use hub_domain::event::{EventKind, LifecycleStep, Position};
 use hub_domain::id::{ConfigurationId, JobId};
 use hub_domain::job::JobStatus;
 use hub_domain::json::Object;
@@ -182,7 +182,7 @@ fn events_are_written_and_read_as_ever() {
     let rate = change("properties.desired.rate", None, Some(json!(5)), Some("cfg-a"));
     assert_eq!(by_configuration, twin(Actor::Configuration(configuration("cfg-a")), vec![rate], false));
     let body = json!({"deviceId": "d"});
-    assert_eq!(by_hub, EventKind::Lifecycle { created: true, body, actor: Some(Actor::Hub) });
+    assert_eq!(by_hub, EventKind::Lifecycle { step: LifecycleStep::Created, body, actor: Some(Actor::Hub) });
     for bad in [r#""actor":"nobody:x""#, r#""changes":[{"path":"a","configuration":"A"}]"#] {
         let text = EVENTS_UNSIGNED[0].replace(r#""replaced":false"#, &format!(r#""replaced":false,{bad}"#));
         assert!(event::decode(&key, &row(&text)).is_err(), "{bad}");
@@ -281,4 +281,43 @@ fn notes_of_transfers_are_written_and_read_as_ever() {
     assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&row(TRANSFER_NOTE)));
     let damaged = TRANSFER_NOTE.replacen("[1,99]", "[99,1]", 1);
     assert!(transfer::decode_note(&key, &row(&damaged)).is_err());
+}
+
+/// A device that can be restored, and one of which nothing is left.
+const RETIRED: [&str; 2] = [
+    r#"{"generation":"17","at":50000000,"by":"policy:ops","restorableUntil":60000000,"lastActivity":40000000,"modules":2}"#,
+    r#"{"generation":"17","at":50000000,"by":"job:ring-1","reason":"worn out","restorableUntil":60000000,"replacedBy":"pump-18","receipt":{"erasedAt":"2026-05-04T08:15:30Z","nonce":"n","signature":"s"},"unproven":"it was offline","lastActivity":40000000,"modules":0,"erasure":{"begun":60000000,"by":"hub","identities":1,"twins":1,"events":7,"jobRecords":2,"ended":[70000000,"0000000000000000000000000000000000000000000000000000000000000000"]},"released":80000000}"#,
+];
+
+#[test]
+fn retirements_are_written_and_read_as_ever() {
+    let key = Key::new("retired/pump-17");
+    let [restorable, released] = RETIRED.map(|fixture| {
+        let read = retirement::decode(&key, &row(fixture)).expect("a row that is read");
+        assert_eq!(
+            String::from_utf8_lossy(&retirement::encode(&read)),
+            String::from_utf8_lossy(&row(fixture))
+        );
+        read
+    });
+    assert_eq!((restorable.device.as_str(), restorable.modules, restorable.reason), ("pump-17", 2, None));
+    let erasure = released.erasure.expect("it was erased");
+    assert_eq!((erasure.removed.events, erasure.by), (7, Actor::Hub));
+    assert_eq!(released.released, Some(Timestamp::from_seconds(8)));
+    for (good, bad) in [("job:ring-1", "nobody:x"), ("pump-18", "p 18"), ("\"0000", "\"x000")] {
+        let damaged = RETIRED[1].replacen(good, bad, 1);
+        assert_ne!(damaged, RETIRED[1], "{good}");
+        let error = retirement::decode(&key, &row(&damaged)).expect_err(bad).to_string();
+        assert!(error.contains("is not valid") && !error.contains("worn out"), "{error}");
+    }
+    let key = Key::new("predecessors/pump-18");
+    let fixture = r#"[{"device":"pump-17","generation":"17","at":50000000,"by":"policy:ops"}]"#;
+    let read = retirement::decode_predecessors(&key, &row(fixture)).expect("a row that is read");
+    assert_eq!((read.len(), read[0].device.as_str()), (1, "pump-17"));
+    assert_eq!(retirement::encode_predecessors(&read), row(fixture));
+    let retired = r#"{"time":50000000,"device":"d","kind":"lifecycle","created":false,"step":"retireDeviceIdentity","body":{},"actor":"hub"}"#;
+    let key = crate::keys::RowKey::Event(Position { commit: 7, place: 0 }).to_key();
+    let (_, event) = event::decode(&key, &row(retired)).expect("a row that is read");
+    assert_eq!(event::encode(&event), row(retired));
+    assert!(event::decode(&key, &row(&retired.replace("retireDevice", "x"))).is_err());
 }

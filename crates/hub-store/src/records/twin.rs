@@ -192,7 +192,7 @@ pub fn encode(twin: &Twin) -> Bytes {
 /// The twin at `key`, and whose it is.
 pub fn decode(key: &Key, row: &[u8]) -> Result<(TwinId, Twin), StoreError> {
     let id = name(key, |key| match key {
-        RowKey::Twin(id) => Some(id),
+        RowKey::Twin(id) | RowKey::RetiredTwin(id) => Some(id),
         _ => None,
     })?;
     let record: V1In = match format_of(key, row)? {

@@ -20,7 +20,11 @@ fn errors_say_where_and_what_would_be_right() {
     check("", "Line 1:1 Expected SELECT, found the end of the text", "");
     check("tags.a = 1", "Line 1:1 Expected SELECT, found 'tags'", "");
     check("SELECT * FROM devices ?", "Line 1:23 Unexpected character at input '?'", "");
-    check("SELECT *\nFROM  c", "Line 2:7 Unknown source 'c'", "use devices, devices.modules or devices.jobs");
+    check(
+        "SELECT *\nFROM  c",
+        "Line 2:7 Unknown source 'c'",
+        "use devices, devices.modules, devices.jobs or devices.retired",
+    );
     check("SELECT * FROM devices.things", "Line 1:15 Unknown source", "devices.modules");
     check("SELECT FROM devices", "Line 1:8 Expected *, a property or an aggregate", "");
     check("SELECT * devices", "Line 1:10 Expected ',', AS or FROM, found 'devices'", "");

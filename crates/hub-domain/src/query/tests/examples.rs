@@ -137,6 +137,8 @@ fn item_types() {
     check("SELECT * FROM devices", ItemType::Twin, Source::Devices);
     check("SELECT TOP 2 * FROM devices.modules", ItemType::Twin, Source::DeviceModules);
     check("SELECT * FROM devices.jobs", ItemType::DeviceJob, Source::DeviceJobs);
+    check("SELECT * FROM Devices.Retired", ItemType::Raw, Source::RetiredDevices);
+    check("SELECT retirement.reason FROM devices.retired", ItemType::Raw, Source::RetiredDevices);
     check("SELECT deviceId FROM devices", ItemType::Raw, Source::Devices);
     check("SELECT COUNT() FROM devices", ItemType::Raw, Source::Devices);
     assert_eq!(ItemType::JobResponse.name(), "JobResponse");
