@@ -4,7 +4,7 @@ use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{AuthenticationFlags, KEY_FIELDS, explain, export, import, query_all, quoted};
+use super::{AuthenticationFlags, KEY_FIELDS, explain, export, import, query_all, quoted, retirement};
 use crate::Context;
 use crate::error::Result;
 
@@ -119,6 +119,33 @@ pub enum Action {
         #[arg(long, value_name = "ETAG")]
         if_match: Option<String>,
     },
+    /// Retire devices with their modules: their keys fail at once, their twins are archived, their ids are kept.
+    Retire(retirement::Retire),
+    /// Bring retired devices back as they were.
+    Restore {
+        /// Their ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// With new keys, for them and their modules.
+        #[arg(long)]
+        new_keys: bool,
+    },
+    /// List, show and erase retired devices, and set their ids free.
+    #[command(subcommand)]
+    Retired(retirement::Retired),
+    /// Put another device, or other hardware under the same id, in the place of a device.
+    Replace(retirement::Replace),
+    /// Write everything that is known about a device, a line of JSON each.
+    Export {
+        /// Its id; of a retired device, too.
+        id: String,
+        /// The file; standard output without it.
+        #[arg(long, value_name = "FILE")]
+        output: Option<std::path::PathBuf>,
+        /// With its keys; needs the right to write the registry.
+        #[arg(long)]
+        keys: bool,
+    },
     /// Create, update or delete many devices from a file: an id or a JSON object on each line, or a table.
     ImportFile(import::Arguments),
     /// Write all devices and modules with their twins to a file that imports as it is.
@@ -171,6 +198,13 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
                 context.output.done(&format!("deleted {id}"));
             }
             Ok(())
+        }
+        Action::Retire(arguments) => retirement::retire(context, arguments).await,
+        Action::Restore { ids, new_keys } => retirement::restore(context, &ids, new_keys).await,
+        Action::Retired(action) => retirement::run(context, action).await,
+        Action::Replace(arguments) => retirement::replace(context, arguments).await,
+        Action::Export { id, output, keys } => {
+            retirement::export(context, &id, output.as_deref(), keys).await
         }
         Action::ImportFile(arguments) => import::run(context, arguments).await,
         Action::ExportFile(arguments) => export::run(context, arguments).await,

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use reqwest::Method;
 use reqwest::header::ACCEPT_ENCODING;
+use reqwest::{Method, Response};
 
 use crate::Context;
 use crate::error::{Error, Result};
@@ -36,26 +36,45 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<()> {
     };
     let query = [("keys", arguments.keys), ("modules", !arguments.no_modules)];
     let request = context.client.request(Method::GET, &["api", "export"]).query(&query);
-    let mut answer = context.client.send(request.header(ACCEPT_ENCODING, coding)).await?;
+    let answer = context.client.send(request.header(ACCEPT_ENCODING, coding)).await?;
+    save(context, answer, &arguments.file, None).await
+}
+
+/// Writes an answer to a file, or to standard output if that is `-`. It must end with `end`, if that is given: otherwise
+/// it broke off.
+pub(super) async fn save(
+    context: &Context,
+    mut answer: Response,
+    file: &Path,
+    end: Option<&[u8]>,
+) -> Result<()> {
+    let name = file.to_string_lossy();
     let unwritable = |error: io::Error| Error::failed(format!("cannot write {name}: {error}"));
     let part = PathBuf::from(format!("{name}.part"));
     let to_stdout = name == "-";
     let mut out: Box<dyn Write> =
         if to_stdout { Box::new(io::stdout()) } else { Box::new(create(&part).map_err(unwritable)?) };
     let bar = bytes_progress(None, "export");
+    let broke_off = |why: &str| Error::failed(format!("the export broke off: {why}; try again"));
+    let mut last = Vec::new();
     loop {
-        let chunk = answer.chunk().await;
-        let chunk =
-            chunk.map_err(|error| Error::failed(format!("the export broke off: {error}; try again")))?;
+        let chunk = answer.chunk().await.map_err(|error| broke_off(&error.to_string()))?;
         let Some(chunk) = chunk else { break };
         out.write_all(&chunk).map_err(unwritable)?;
         bar.inc(chunk.len() as u64);
+        if let Some(end) = end {
+            last.extend_from_slice(&chunk);
+            last.drain(..last.len().saturating_sub(end.len()));
+        }
     }
     out.flush().map_err(unwritable)?;
     drop(out);
     bar.finish_and_clear();
+    if end.is_some_and(|end| last != end) {
+        return Err(broke_off("its end is missing"));
+    }
     if !to_stdout {
-        std::fs::rename(&part, &arguments.file).map_err(unwritable)?;
+        std::fs::rename(&part, file).map_err(unwritable)?;
         context.output.done(&format!("exported to {name}"));
     }
     Ok(())

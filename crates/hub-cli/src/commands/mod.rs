@@ -13,6 +13,7 @@ pub mod module;
 pub mod monitor;
 pub mod policy;
 pub mod query;
+pub mod retirement;
 pub mod simulate;
 pub mod status;
 pub mod transfer;
