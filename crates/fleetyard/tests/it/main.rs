@@ -5,5 +5,6 @@ mod cli;
 mod crash;
 mod crash_bulk;
 mod management;
+mod retirement;
 mod serve;
 mod support;
