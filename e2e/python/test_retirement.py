@@ -59,7 +59,7 @@ def test_the_service_sdk_is_told_why_it_cannot_create(fleet, rest, registry):
 @pytest.mark.parametrize("honest", [True, False])
 def test_a_device_erases_itself_and_signs_for_it(fleet, rest, honest):
     device = fleet.device()
-    client = fleet.client(device)
+    client = fleet.client(device, connection_retry=False)
 
     def wipe(request):
         at, nonce = "2026-05-04T08:15:30Z", request.payload["nonce"]
@@ -75,6 +75,7 @@ def test_a_device_erases_itself_and_signs_for_it(fleet, rest, honest):
     if honest:
         assert answer.status_code == 200, answer.text
         assert answer.json()["receipt"]["erasedAt"] == "2026-05-04T08:15:30Z"
+        wait_for(lambda: not client.connected, "the end of the connection")
     else:
         assert (answer.status_code, error_name(answer)) == (409, "GenericConflict"), answer.text
         assert rest.send("GET", f"/devices/{device.id}").status_code == 200, "it is not retired"
