@@ -94,6 +94,12 @@ impl Rest {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// Imports lines of devices with their twins.
+    pub async fn import(&self, lines: String) -> Result<Value> {
+        let answer = self.request(reqwest::Method::POST, "/api/import").body(lines).send().await?;
+        Ok(answer.error_for_status()?.json().await?)
+    }
+
     /// Sends a GET and returns the length of the answer's body.
     pub async fn get(&self, path: &str) -> Result<usize> {
         let answer = self.request(reqwest::Method::GET, path).send().await?.error_for_status()?;

@@ -8,6 +8,7 @@ mod hub;
 mod log;
 mod measure;
 mod operations;
+mod queries;
 mod runs;
 
 use std::path::PathBuf;
@@ -20,12 +21,12 @@ use measure::Report;
 /// Measures the hub on this machine and prints a table.
 #[derive(Parser, Debug)]
 struct Args {
-    /// Which benchmark: start, connections, patches, methods, reads, jobs, configurations; all of them if none is named.
+    /// Which benchmark: start, connections, patches, methods, reads, jobs, configurations, queries; all of them if none is named.
     names: Vec<String>,
     /// The hub's binary; by default the one of the release profile.
     #[arg(long, env = "FLEETYARD_BIN", default_value = "target/release/fleetyard")]
     binary: PathBuf,
-    /// Devices registered for the start benchmark and the twin job.
+    /// Devices registered for the start benchmark, the twin job and the queries.
     #[arg(long, default_value_t = 100_000)]
     registered: usize,
     /// Devices connected for the memory benchmark.
@@ -45,7 +46,8 @@ struct Args {
     rounds: usize,
 }
 
-const NAMES: [&str; 7] = ["start", "connections", "patches", "methods", "reads", "jobs", "configurations"];
+const NAMES: [&str; 8] =
+    ["start", "connections", "patches", "methods", "reads", "jobs", "configurations", "queries"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -69,6 +71,7 @@ async fn main() -> Result<()> {
             "reads" => runs::reads(&args, &mut report).await,
             "jobs" => operations::jobs(&args, &mut report).await,
             "configurations" => operations::configurations(&args, &mut report).await,
+            "queries" => queries::queries(&args, &mut report).await,
             other => bail!("there is no benchmark '{other}'; known are {}", NAMES.join(", ")),
         };
         run.with_context(|| format!("benchmark {name}"))?;

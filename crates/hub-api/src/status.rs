@@ -41,12 +41,44 @@ pub struct Status {
     pub method_answers_ignored: u64,
     /// Pages of queries answered since the start.
     pub queries: u64,
+    /// What the index of all twins takes, for answering queries.
+    pub index: Index,
     /// Configurations in force.
     pub configurations: u64,
     /// Times that the configurations of a twin did not fit into it, since the start.
     pub configurations_misfit: u64,
     /// Twins that were not as their configurations want, since the start; more than 0 is a bug.
     pub configuration_repairs: u64,
+}
+
+/// The columns of the index; the twins themselves aside.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// Paths with columns.
+    pub paths_indexed: u64,
+    /// Paths that took too much and were given up; queries read them from the twins.
+    pub paths_not_indexed: u64,
+    /// Devices and modules with more paths than the index has room for; queries read their twins.
+    pub twins_not_indexed: u64,
+    /// Paths that were given up, then the largest ones.
+    pub paths: Vec<IndexPath>,
+}
+
+/// A path of the index.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexPath {
+    /// The path, as queries name it.
+    pub path: String,
+    /// Devices and modules that have it.
+    pub twins: u64,
+    /// Bytes of its columns.
+    pub bytes: u64,
+    /// Whether it has columns.
+    pub is_indexed: bool,
 }
 
 /// Whether the hub works.

@@ -51,6 +51,8 @@ pub const COMMIT_ATTEMPTS_MAX: usize = 256;
 pub const QUERY_CHUNK_ENTRIES: usize = 256;
 /// Configurations that do not target a twin of which an explanation of it tells; those that do are all told.
 pub const EXPLAIN_CONFIGURATIONS_MAX: usize = 100;
+/// Paths of the index of which the status tells how large they are: those given up, then the largest.
+pub const STATUS_PATHS_MAX: usize = 20;
 /// Rows of the event log that one read looks at.
 pub const EVENT_SCAN_ROWS_MAX: usize = 1000;
 /// How often old events are removed.

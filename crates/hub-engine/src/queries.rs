@@ -3,6 +3,7 @@
 //! A page's token says where the next one begins, and is signed, so that nobody can make one up. Other tasks get to run
 //! after every chunk of rows, and no lock is held while rows are looked at.
 
+mod explain;
 mod scan;
 
 use std::sync::atomic::Ordering;
@@ -51,110 +52,42 @@ impl Hub {
         continuation: Option<&str>,
     ) -> Result<QueryPage> {
         who.must(Rights::SERVICE_CONNECT)?;
-        let query =
-            Query::parse(text).map_err(|error| Error::Invalid(format!("The query is invalid: {error}")))?;
+        let explained = Query::parse_explained(text);
+        let is_explained = explained.is_some();
+        let query = explained
+            .unwrap_or_else(|| Query::parse(text))
+            .map_err(|error| Error::Invalid(format!("The query is invalid: {error}")))?;
         let page_rows = page_rows.unwrap_or(QUERY_PAGE_ROWS_DEFAULT).clamp(1, QUERY_PAGE_ROWS_MAX);
         let place = continuation.map_or(Ok(Place::default()), |token| self.open_token(text, token))?;
         self.counters.queries.fetch_add(1, Ordering::Relaxed);
         let left = query.top().map_or(u64::MAX, |top| top.saturating_sub(place.given));
         let rows_max = page_rows.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let begun = self.clock.now();
+        let mut scan = Scan::new(self, &query, place.last.as_deref())?;
         let (rows, next) = if query.is_aggregate() || query.is_ordered() {
-            self.whole_page(&query, place, rows_max).await?
+            whole_page(&query, &mut scan, place, rows_max).await?
         } else {
-            self.scanned_page(&query, place, rows_max).await?
+            scanned_page(&query, &mut scan, place, rows_max).await?
         };
+        if is_explained {
+            let took = self.clock.now().since(begun);
+            let row = explain::row(&query, &scan, rows.len(), took);
+            return Ok(QueryPage { item_type: ItemType::Raw, rows: vec![row], continuation: None });
+        }
         let next = next.filter(|next| query.top().is_none_or(|top| next.given < top));
         let continuation = next.map(|next| self.make_token(text, next.given, next.last.as_deref()));
         Ok(QueryPage { item_type: query.item_type(), rows, continuation })
-    }
-
-    /// A page in the order of names: goes on after the last one, and looks one match ahead, because a token must
-    /// never be followed by an empty page (S 7.1).
-    async fn scanned_page(
-        &self,
-        query: &Query,
-        mut place: Place,
-        rows_max: usize,
-    ) -> Result<(Vec<Value>, Option<Place>)> {
-        let mut rows = Vec::new();
-        let mut scan = Scan::new(self, query, place.last.as_deref())?;
-        while let Some(found) = scan.next().await? {
-            if rows.len() == rows_max {
-                place.given += rows.len() as u64;
-                return Ok((rows, Some(place)));
-            }
-            rows.push(found.with_row(|row| query.project(row)));
-            place.last = Some(found.name());
-        }
-        Ok((rows, None))
-    }
-
-    /// A page of something that needs all rows first: an aggregation or an order.
-    async fn whole_page(
-        &self,
-        query: &Query,
-        place: Place,
-        rows_max: usize,
-    ) -> Result<(Vec<Value>, Option<Place>)> {
-        let begin = usize::try_from(place.given).unwrap_or(usize::MAX);
-        let end = begin.saturating_add(rows_max);
-        // One more than the page has, which tells whether there is another.
-        let all = if query.is_aggregate() {
-            self.aggregated(query).await?.into_iter().map(WholeRow::Group).collect()
-        } else {
-            self.ordered(query, end.saturating_add(1)).await?
-        };
-        let next = (end < all.len()).then_some(Place { given: end as u64, last: None });
-        let rows = all.iter().take(end).skip(begin).map(|row| match row {
-            WholeRow::Group(value) => value.clone(),
-            WholeRow::Found(found) => found.with_row(|row| query.project(row)),
-        });
-        Ok((rows.collect(), next))
-    }
-
-    async fn aggregated(&self, query: &Query) -> Result<Vec<Value>> {
-        let too_many = |error| Error::Invalid(format!("The query is invalid: {error}"));
-        let mut aggregation = Aggregation::new(query);
-        let mut scan = Scan::new(self, query, None)?;
-        if let Scan::Twins(selection) = &mut scan {
-            while selection.aggregate_some(&mut aggregation).map_err(too_many)? {
-                tokio::task::yield_now().await;
-            }
-        } else {
-            while let Some(found) = scan.next().await? {
-                found.with_row(|row| aggregation.add(row)).map_err(too_many)?;
-            }
-        }
-        Ok(aggregation.finish())
-    }
-
-    /// The first `rows_max` rows in the order that the query asks for.
-    async fn ordered(&self, query: &Query, rows_max: usize) -> Result<Vec<WholeRow>> {
-        let mut scan = Scan::new(self, query, None)?;
-        let rows = if let Scan::Twins(selection) = &mut scan {
-            let mut top = TopRows::new(rows_max);
-            while selection.order_some(query, &mut top) {
-                tokio::task::yield_now().await;
-            }
-            top.finish().into_iter().map(Found::Twin).collect()
-        } else {
-            let mut top = TopRows::new(rows_max);
-            while let Some(found) = scan.next().await? {
-                top.offer(found.with_row(|row| query.sort_key(row)), || found);
-            }
-            top.finish()
-        };
-        Ok(rows.into_iter().map(WholeRow::Found).collect())
     }
 
     /// How many rows a query has, over all pages.
     pub(crate) async fn count_rows(&self, text: &str) -> Result<u64> {
         let query =
             Query::parse(text).map_err(|error| Error::Invalid(format!("The query is invalid: {error}")))?;
+        let mut scan = Scan::new(self, &query, None)?;
         if query.is_aggregate() {
-            return Ok(self.aggregated(&query).await?.len() as u64);
+            return Ok(aggregated(&query, &mut scan).await?.len() as u64);
         }
-        let (mut scan, mut count) = (Scan::new(self, &query, None)?, 0);
+        let mut count = 0;
         if let Scan::Twins(selection) = &mut scan {
             while let Some(some) = selection.count_some() {
                 count += some;
@@ -190,6 +123,82 @@ impl Hub {
         self.secret.mac(&[b"query", digest.as_slice(), body.as_bytes()]).finalize().into_bytes()[..MAC_BYTES]
             .to_vec()
     }
+}
+
+/// A page in the order of names: goes on after the last one, and looks one match ahead, because a token must
+/// never be followed by an empty page (S 7.1).
+async fn scanned_page(
+    query: &Query,
+    scan: &mut Scan<'_>,
+    mut place: Place,
+    rows_max: usize,
+) -> Result<(Vec<Value>, Option<Place>)> {
+    let mut rows = Vec::new();
+    while let Some(found) = scan.next().await? {
+        if rows.len() == rows_max {
+            place.given += rows.len() as u64;
+            return Ok((rows, Some(place)));
+        }
+        rows.push(found.with_row(|row| query.project(row)));
+        place.last = Some(found.name());
+    }
+    Ok((rows, None))
+}
+
+/// A page of something that needs all rows first: an aggregation or an order.
+async fn whole_page<'q>(
+    query: &'q Query,
+    scan: &mut Scan<'q>,
+    place: Place,
+    rows_max: usize,
+) -> Result<(Vec<Value>, Option<Place>)> {
+    let begin = usize::try_from(place.given).unwrap_or(usize::MAX);
+    let end = begin.saturating_add(rows_max);
+    // One more than the page has, which tells whether there is another.
+    let all = if query.is_aggregate() {
+        aggregated(query, scan).await?.into_iter().map(WholeRow::Group).collect()
+    } else {
+        ordered(query, scan, end.saturating_add(1)).await?
+    };
+    let next = (end < all.len()).then_some(Place { given: end as u64, last: None });
+    let rows = all.iter().take(end).skip(begin).map(|row| match row {
+        WholeRow::Group(value) => value.clone(),
+        WholeRow::Found(found) => found.with_row(|row| query.project(row)),
+    });
+    Ok((rows.collect(), next))
+}
+
+async fn aggregated<'q>(query: &'q Query, scan: &mut Scan<'q>) -> Result<Vec<Value>> {
+    let too_many = |error| Error::Invalid(format!("The query is invalid: {error}"));
+    let mut aggregation = Aggregation::new(query);
+    if let Scan::Twins(selection) = scan {
+        while selection.aggregate_some(&mut aggregation).map_err(too_many)? {
+            tokio::task::yield_now().await;
+        }
+    } else {
+        while let Some(found) = scan.next().await? {
+            found.with_row(|row| aggregation.add(row)).map_err(too_many)?;
+        }
+    }
+    Ok(aggregation.finish())
+}
+
+/// The first `rows_max` rows in the order that the query asks for.
+async fn ordered(query: &Query, scan: &mut Scan<'_>, rows_max: usize) -> Result<Vec<WholeRow>> {
+    let rows = if let Scan::Twins(selection) = scan {
+        let mut top = TopRows::new(rows_max);
+        while selection.order_some(query, &mut top) {
+            tokio::task::yield_now().await;
+        }
+        top.finish().into_iter().map(Found::Twin).collect()
+    } else {
+        let mut top = TopRows::new(rows_max);
+        while let Some(found) = scan.next().await? {
+            top.offer(found.with_row(|row| query.sort_key(row)), || found);
+        }
+        top.finish()
+    };
+    Ok(rows.into_iter().map(WholeRow::Found).collect())
 }
 
 /// Bytes of the signature within a token: enough that it cannot be guessed.

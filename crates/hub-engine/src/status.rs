@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hub_domain::event::Position;
 use hub_domain::rights::Rights;
 use hub_domain::time::Timestamp;
+use hub_index::Memory;
 
 use crate::Hub;
 use crate::access::Principal;
+use crate::config::STATUS_PATHS_MAX;
 use crate::error::Result;
 
 /// Things counted since the start of the process.
@@ -57,6 +59,8 @@ pub struct HubStatus {
     pub method_answers_ignored: u64,
     /// Pages of queries answered.
     pub queries: u64,
+    /// What the columns of the index take.
+    pub index: Memory,
     /// Configurations in force.
     pub configurations: u64,
     /// Times that the configurations of a twin did not fit into it.
@@ -93,6 +97,7 @@ impl Hub {
             method_calls: count(&self.counters.method_calls),
             method_answers_ignored: count(&self.counters.method_answers_ignored),
             queries: count(&self.counters.queries),
+            index: self.index.memory(STATUS_PATHS_MAX),
             configurations: self.configurations.current().len() as u64,
             configurations_misfit: count(&self.counters.configurations_misfit),
             configuration_repairs: count(&self.counters.configuration_repairs),

@@ -252,7 +252,10 @@ impl Mask {
 
     /// Whether no row is in, nor may be.
     pub fn is_empty(&self) -> bool {
-        *self == Mask::All(OUT)
+        match self {
+            Mask::All(one) => *one == OUT,
+            Mask::Each(each) => each.iter().all(|row| *row == OUT),
+        }
     }
 }
 

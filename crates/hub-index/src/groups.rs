@@ -94,6 +94,7 @@ impl Codes {
     }
 
     fn combine<'c>(&mut self, column: &'c Column) -> Option<()> {
+        let chunk_rows = self.by_position.len();
         let mut known = HashMap::new();
         let mut of_cell = |cell: Cell<'c>, fresh: u64| match cell {
             Cell::Array | Cell::Object | Cell::Long => UNKNOWN,
@@ -109,12 +110,17 @@ impl Codes {
             None => (Vec::new(), self.by_position.len() as u64 + 2),
         };
         let all = self.end.checked_mul(end).filter(|end| *end < UNKNOWN)?;
-        for (position, code) in self.by_position.iter_mut().enumerate() {
-            let own = match column.dictionary() {
-                Some(dictionary) => table[usize::from(dictionary.code(position))],
-                None => of_cell(column.get(position), position as u64),
-            };
-            *code = if *code == UNKNOWN || own == UNKNOWN { UNKNOWN } else { *code * end + own };
+        if self.end > 1 {
+            let known = self.by_position.iter_mut().filter(|code| **code != UNKNOWN);
+            known.for_each(|code| *code *= end);
+        }
+        let mut add = |position: usize, own: u64| {
+            let code = &mut self.by_position[position];
+            *code = if *code == UNKNOWN || own == UNKNOWN { UNKNOWN } else { *code + own };
+        };
+        match column.dictionary() {
+            Some(dictionary) => dictionary.for_each_code(|row, code| add(row, table[usize::from(code)])),
+            None => (0..chunk_rows).for_each(|row| add(row, of_cell(column.get(row), row as u64))),
         }
         self.end = all;
         Some(())

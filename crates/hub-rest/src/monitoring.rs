@@ -58,6 +58,20 @@ async fn metrics(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
         numbers.method_answers_ignored,
     );
     metric("queries_total", "counter", "Pages of queries answered.", numbers.queries);
+    metric("index_bytes", "gauge", "Memory of the columns that answer queries.", numbers.index.bytes);
+    metric("index_paths", "gauge", "Paths with columns.", numbers.index.paths_indexed);
+    metric(
+        "index_paths_not_indexed",
+        "gauge",
+        "Paths without columns, since they took too much.",
+        numbers.index.paths_not_indexed,
+    );
+    metric(
+        "index_twins_not_indexed",
+        "gauge",
+        "Twins with more paths than have columns.",
+        numbers.index.twins_marked,
+    );
     metric("configurations", "gauge", "Configurations in force.", numbers.configurations);
     metric(
         "configurations_misfit_total",

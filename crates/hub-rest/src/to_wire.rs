@@ -373,6 +373,23 @@ pub fn status(status: HubStatus, ready: bool) -> hub_api::status::Status {
         method_calls: status.method_calls,
         method_answers_ignored: status.method_answers_ignored,
         queries: status.queries,
+        index: hub_api::status::Index {
+            bytes: status.index.bytes,
+            paths_indexed: status.index.paths_indexed,
+            paths_not_indexed: status.index.paths_not_indexed,
+            twins_not_indexed: status.index.twins_marked,
+            paths: status
+                .index
+                .paths
+                .into_iter()
+                .map(|path| hub_api::status::IndexPath {
+                    path: path.path,
+                    twins: path.rows,
+                    bytes: path.bytes,
+                    is_indexed: path.is_indexed,
+                })
+                .collect(),
+        },
         configurations: status.configurations,
         configurations_misfit: status.configurations_misfit,
         configuration_repairs: status.configuration_repairs,

@@ -3,7 +3,7 @@
 use crate::Context;
 use crate::error::Result;
 
-const FIELDS: [(&str, &str); 15] = [
+const FIELDS: [(&str, &str); 19] = [
     ("hub", "hostname"),
     ("version", "version"),
     ("ready", "ready"),
@@ -19,6 +19,10 @@ const FIELDS: [(&str, &str); 15] = [
     ("reported patches", "reportedPatches"),
     ("method calls", "methodCalls"),
     ("pages of queries", "queries"),
+    ("index bytes", "index.bytes"),
+    ("index paths", "index.pathsIndexed"),
+    ("paths not indexed", "index.pathsNotIndexed"),
+    ("twins not indexed", "index.twinsNotIndexed"),
 ];
 
 /// Nothing to say.

@@ -37,6 +37,21 @@ impl Query {
         parser.find_source()?;
         parser.query()
     }
+
+    /// The query behind EXPLAIN; `None` if the text does not begin with that word.
+    ///
+    /// # Errors
+    /// As of [`Query::parse`], with places in the whole text.
+    pub fn parse_explained(text: &str) -> Option<Result<Self>> {
+        const WORD: &str = "EXPLAIN";
+        let begin = text.len() - text.trim_start().len();
+        let (before, rest) = text.split_at(begin);
+        let word = rest.get(..WORD.len())?;
+        let behind = &rest[WORD.len()..];
+        let is_word = word.eq_ignore_ascii_case(WORD) && behind.starts_with(char::is_whitespace);
+        // Blanks in its place leave every character behind it where it was.
+        is_word.then(|| Self::parse(&format!("{before}{}{behind}", " ".repeat(WORD.len()))))
+    }
 }
 
 impl Condition {

@@ -124,3 +124,52 @@ async fn a_page_follows_the_last_id_while_devices_come_and_go() {
     let names: Vec<_> = second.rows.iter().map(|row| row["deviceId"].as_str().expect("an id")).collect();
     assert_eq!(names, ["d003", "d004", "d005"]);
 }
+
+#[tokio::test]
+async fn explain_tells_how_the_page_came_about() {
+    let test = fleet(9).await;
+    let explain = |query: &'static str| {
+        let test = &test;
+        async move {
+            let mut page = test.hub.query(&test.owner(), query, Some(2), None).await.expect("explained");
+            assert_eq!((page.item_type, page.rows.len(), page.continuation), (ItemType::Raw, 1, None));
+            page.rows.remove(0)
+        }
+    };
+    let text = "explain SELECT * FROM devices WHERE tags.site = 'a' AND NOT (tags.n = version OR etag = 'x')";
+    let row = explain(text).await;
+    assert_eq!(row["query"], text["explain ".len()..]);
+    let any = json!([{"term": "tags.n = version", "by": "twins"}, {"term": "etag = 'x'", "by": "twins"}]);
+    assert_eq!(
+        row["plan"],
+        json!({"all": [{"term": "tags.site = 'a'", "by": "columns"}, {"not": {"any": any}}]})
+    );
+    assert_eq!((&row["from"], &row["rows"], &row["chunks"]), (&json!("columns"), &json!(2), &json!(1)));
+    assert_eq!((&row["rowsLookedAt"], &row["rowsEvaluated"]), (&json!(9), &json!(3)));
+    let row = explain("EXPLAIN SELECT COUNT() FROM devices WHERE tags.site = 'nowhere'").await;
+    assert_eq!(
+        (&row["chunksSkipped"], &row["rowsEvaluated"], &row["rows"]),
+        (&json!(1), &json!(0), &json!(1))
+    );
+    let row = explain("EXPLAIN SELECT * FROM devices WHERE tags.site = tags.n").await;
+    assert_eq!(row["plan"]["by"], "rows");
+    assert_eq!((&row["rowsEvaluated"], &row["rowsFromTwins"]), (&json!(9), &json!(0)));
+    assert_eq!(
+        explain("EXPLAIN SELECT * FROM devices WHERE deviceId = 'd001'").await["from"],
+        "named devices"
+    );
+    assert_eq!(explain("EXPLAIN SELECT * FROM devices.jobs").await["from"], "job records");
+    let error = test.hub.query(&test.owner(), "EXPLAIN SELECT ?", None, None).await;
+    let Err(Error::Invalid(message)) = error else { panic!("{error:?}") };
+    assert!(message.contains("Line 1:16"), "{message}");
+    assert!(test.hub.query(&test.owner(), "EXPLAINSELECT * FROM devices", None, None).await.is_err());
+}
+
+#[tokio::test]
+async fn the_status_tells_what_the_index_takes() {
+    let test = fleet(9).await;
+    let index = test.hub.status(&test.owner()).expect("a status").index;
+    assert_eq!((index.paths_not_indexed, index.twins_marked), (0, 0));
+    let site = index.paths.iter().find(|path| path.path == "tags.site").expect("tags.site is indexed");
+    assert!(site.rows == 9 && site.bytes > 0 && site.is_indexed && index.bytes > site.bytes, "{index:?}");
+}

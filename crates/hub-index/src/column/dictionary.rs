@@ -79,6 +79,16 @@ impl Dictionary {
         self.codes.get(position)
     }
 
+    /// Every position that has a code, and the code.
+    pub fn for_each_code(&self, mut use_code: impl FnMut(usize, u16)) {
+        match &self.codes {
+            Codes::Narrow(codes) => {
+                codes.iter().enumerate().for_each(|(row, code)| use_code(row, u16::from(*code)));
+            }
+            Codes::Wide(codes) => codes.iter().enumerate().for_each(|(row, code)| use_code(row, *code)),
+        }
+    }
+
     /// What a code stands for.
     pub fn value(&self, code: u16) -> Cell<'_> {
         match code.checked_sub(1) {
