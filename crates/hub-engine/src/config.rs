@@ -74,6 +74,8 @@ pub const JOB_CALLS_IN_FLIGHT_MAX: usize = 256;
 pub const JOB_ARRIVALS_MAX: usize = 65_536;
 /// Changed twins that somebody who waits for many has not looked at yet; with more, he looks at all of his again.
 pub const TWIN_CHANGES_MAX: usize = 8192;
+/// How long a rollout waits before it looks again at a device that another one has.
+pub const JOB_BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Longest sleep before a job looks at the clock again, which may have been set.
 pub const JOB_CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// Jobs in one page of a list.

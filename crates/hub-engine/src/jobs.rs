@@ -1,9 +1,9 @@
 //! Jobs: create, read, list, cancel. Who acts on the targets is `reconcile::jobs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hub_domain::id::JobId;
+use hub_domain::id::{JobId, TwinId};
 use hub_domain::job::{JobError, JobSpec, JobState, JobStatus, NewJob};
 use hub_domain::rights::Rights;
 use hub_domain::time::Timestamp;
@@ -12,8 +12,10 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::Hub;
 use crate::access::Principal;
+use crate::clock::random_bytes;
 use crate::config::{JOB_CALLS_IN_FLIGHT_MAX, JOB_LIST_ROWS_MAX, JOB_TURNS};
 use crate::error::{Error, Result};
+use crate::transact::Txn;
 
 /// A job as it is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +59,8 @@ pub(crate) struct Jobs {
 struct Pending {
     due: BTreeSet<(Timestamp, JobId)>,
     running: BTreeMap<JobId, Arc<Notify>>,
+    /// Devices that a rollout is at work on, and which.
+    held: HashMap<TwinId, JobId>,
 }
 
 impl Default for Jobs {
@@ -95,12 +99,35 @@ impl Jobs {
 
     /// Notes that nobody runs the job any more.
     pub(crate) fn over(&self, id: &JobId) {
-        self.state().running.remove(id);
+        let mut state = self.state();
+        state.running.remove(id);
+        state.held.retain(|_, job| job != id);
+        drop(state);
         self.poke.notify_one();
     }
 
+    /// The jobs that run.
+    pub(crate) fn running(&self) -> Vec<JobId> {
+        self.state().running.keys().cloned().collect()
+    }
+
+    /// Takes a device for a rollout. `Some`: another one has it.
+    pub(crate) fn claim(&self, id: &TwinId, job: &JobId) -> Option<JobId> {
+        let mut state = self.state();
+        let holder = state.held.entry(id.clone()).or_insert_with(|| job.clone());
+        (holder != job).then(|| holder.clone())
+    }
+
+    /// Gives a device back, if this rollout has it.
+    pub(crate) fn release(&self, id: &TwinId, job: &JobId) {
+        let mut state = self.state();
+        if state.held.get(id) == Some(job) {
+            state.held.remove(id);
+        }
+    }
+
     /// Tells whoever runs the job to look again.
-    fn wake(&self, id: &JobId) {
+    pub(crate) fn wake(&self, id: &JobId) {
         if let Some(wake) = self.state().running.get(id) {
             wake.notify_one();
         }
@@ -118,16 +145,21 @@ impl Hub {
     pub async fn job_create(&self, who: &Principal, job: NewJob) -> Result<Job> {
         who.must(Rights::SERVICE_CONNECT)?;
         let Some(mut txn) = self.attempts().next() else { return Err(Error::JobExists(job.id)) };
-        let spec = JobSpec::new(job, txn.now())?;
-        let state = JobState::new(spec.created, spec.start);
-        txn.rows().expect_no_job(&spec.id);
-        txn.rows().put_job_spec(&spec);
-        txn.rows().put_job_state(&spec.id, &state);
+        let spec = JobSpec::new(job, who.actor(), u64::from_le_bytes(random_bytes()), txn.now())?;
+        let state = self.put_new_job(&mut txn, &spec);
         if !txn.commit().await? {
             return Err(Error::JobExists(spec.id));
         }
         self.jobs.expect(spec.id.clone(), spec.start);
         Ok(Job { spec, state })
+    }
+
+    pub(crate) fn put_new_job(&self, txn: &mut Txn<'_>, spec: &JobSpec) -> JobState {
+        let state = JobState::new(spec.created, spec.start);
+        txn.rows().expect_no_job(&spec.id);
+        txn.rows().put_job_spec(spec);
+        txn.rows().put_job_state(&spec.id, &state);
+        state
     }
 
     /// Reads a job.

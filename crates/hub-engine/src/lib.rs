@@ -1,7 +1,7 @@
 //! The application: the only writer. Front ends translate what they receive into one call of [`Hub`] and its result back.
 //!
 //! Commands, by resource (`impl Hub` blocks, one file each): [`access`] authenticate · [`registry`] identities ·
-//! [`bulk`] many of them, [`import`] and [`export`] all of them · [`twins`] · [`queries`] · [`methods`] · [`jobs`] · [`transfers`] · [`configurations`] · [`telemetry`] · [`sessions`] attach, subscribe ·
+//! [`bulk`] many of them, [`import`] and [`export`] all of them · [`twins`] · [`queries`] · [`methods`] · [`jobs`] · [`rollouts`] and [`context`] · [`transfers`] · [`configurations`] · [`telemetry`] · [`sessions`] attach, subscribe ·
 //! [`events`] · [`policies`] · [`artifacts`] · [`retirement`] · [`status`]. How a command becomes durable and visible: `transact`, then
 //! `applier`. It knows no wire type, topic, path, status code or socket.
 
@@ -12,6 +12,7 @@ pub mod bulk;
 pub mod clock;
 pub mod config;
 pub mod configurations;
+pub mod context;
 mod error;
 pub mod events;
 pub mod export;
@@ -27,6 +28,7 @@ pub mod queries;
 mod reconcile;
 pub mod registry;
 pub mod retirement;
+pub mod rollouts;
 mod secret;
 pub mod sessions;
 pub mod status;
@@ -55,6 +57,7 @@ pub use sessions::Attachment;
 use applier::Applier;
 use clock::Clock;
 use configurations::Configurations;
+use context::Context;
 use import::Streams;
 use jobs::Jobs;
 use pending::Pending;
@@ -79,6 +82,7 @@ pub struct Hub {
     pending: Arc<Pending>,
     jobs: Jobs,
     transfers: Transfers,
+    context: Context,
     configurations: Arc<Configurations>,
     tombstones: Arc<Tombstones>,
     policies: Arc<Policies>,

@@ -16,6 +16,7 @@ use crate::applier::Applier;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::configurations::Configurations;
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::jobs::Jobs;
 use crate::policies::Policies;
@@ -54,6 +55,7 @@ impl Hub {
         let shown = (index.clone(), sessions.clone(), configurations.clone(), tombstones.clone());
         let applier = Arc::new(Applier::new(shown, last));
         let pruned = reconcile::pruned_position(&*store).await?;
+        let context = Context::load(&*store).await?;
         let hub = Arc::new(Hub {
             config,
             clock,
@@ -66,6 +68,7 @@ impl Hub {
             pending: Arc::default(),
             jobs: Jobs::default(),
             transfers: Default::default(),
+            context,
             configurations,
             tombstones,
             policies: Arc::new(policies),

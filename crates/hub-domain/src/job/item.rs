@@ -6,8 +6,9 @@ use super::{JobSpec, Reported};
 use crate::id::TwinId;
 use crate::method::MethodResult;
 use crate::query::{Datum, Path, Row};
+use crate::rollout::Class;
 use crate::time::Timestamp;
-use crate::twin::Twin;
+use crate::twin::TwinDocument;
 
 /// Where a target stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,22 @@ pub struct JobItem {
     pub version: Option<u64>,
     /// What it reported in the end.
     pub report: Option<Value>,
+    /// Its wave, from 0, once a rollout was planned.
+    pub wave: Option<u32>,
+    /// Retries by class of outcome, see [`JobItem::retries_of`].
+    pub retries: [u64; 5],
+    /// Not turned to before.
+    pub not_before: Option<Timestamp>,
+}
+
+fn index_of(class: Class) -> usize {
+    match class {
+        Class::Rejected => 0,
+        Class::Failed => 1,
+        Class::Deferred => 2,
+        Class::Offline => 3,
+        Class::TimedOut => 4,
+    }
 }
 
 impl JobItem {
@@ -101,13 +118,41 @@ impl JobItem {
             before: None,
             version: None,
             report: None,
+            wave: None,
+            retries: [0; 5],
+            not_before: None,
         }
+    }
+
+    /// How often it was tried again after an attempt of this class.
+    pub fn retries_of(&self, class: Class) -> u64 {
+        self.retries[index_of(class)]
+    }
+
+    /// It was turned to before, and is to be turned to again.
+    pub fn is_retrying(&self) -> bool {
+        self.status == ItemStatus::Pending && self.started.is_some()
+    }
+
+    /// An attempt failed with this error, and there will be another.
+    #[must_use]
+    pub fn put_back(mut self, at: Timestamp, class: Class, error: ItemError) -> Self {
+        self.retries[index_of(class)] += 1;
+        let (status, not_before) = (ItemStatus::Pending, Some(at));
+        Self { status, not_before, error: Some(error), acted: None, answer: None, version: None, ..self }
+    }
+
+    /// Without the answer, unless it was the last.
+    #[must_use]
+    pub(super) fn keep_answer(self, keep: bool) -> Self {
+        if keep { self } else { Self { answer: None, ..self } }
     }
 
     /// The job turns to it.
     #[must_use]
     pub fn run(self, now: Timestamp) -> Self {
-        Self { status: ItemStatus::Running, started: Some(now), ..self }
+        let started = self.started.or(Some(now));
+        Self { status: ItemStatus::Running, started, error: None, not_before: None, ..self }
     }
 
     /// The device took it: it answered, or has a new desired section. What it reports is waited for.
@@ -140,7 +185,7 @@ impl JobItem {
             Ok(answer) => (ItemStatus::Completed, answer, None),
             Err(error) => (ItemStatus::Failed, None, Some(error)),
         };
-        Self { status, started, ended: Some(now), answer, error, ..self }
+        Self { status, started, ended: Some(now), answer, error, not_before: None, ..self }
     }
 
     /// Its turn will not come.
@@ -158,7 +203,7 @@ pub struct JobRow {
 
 impl JobRow {
     /// The record in the shape of S 6.2; `twin` is the target's, for the step that it reports.
-    pub fn new(spec: &JobSpec, item: &JobItem, twin: Option<&Twin>) -> Self {
+    pub fn new(spec: &JobSpec, item: &JobItem, twin: Option<&TwinDocument<'_>>) -> Self {
         let mut row = Map::new();
         let mut put = |key: &str, value: Value| {
             row.insert(key.into(), value);
@@ -197,8 +242,15 @@ impl JobRow {
         {
             put("progress", progress);
         }
+        if let Some(wave) = item.wave {
+            put("wave", wave.into());
+        }
         if let Some(error) = &item.error {
-            put("error", json!({ "code": error.code, "description": error.description }));
+            let name = if item.status == ItemStatus::Failed { "error" } else { "lastError" };
+            put(name, json!({ "code": error.code, "description": error.description }));
+        }
+        if let Some(at) = item.not_before {
+            put("notBeforeTimeUtc", at.to_string().into());
         }
         Self { document: Value::Object(row) }
     }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::outcome::DEVICE_REJECTED;
 use super::{ItemError, JobItem};
 use crate::json::Object;
 use crate::limits::{JOB_PROPERTIES_MAX, METHOD_PAYLOAD_BYTES_MAX};
@@ -45,6 +46,8 @@ pub enum Act {
     Patch(TwinUpdate),
     /// It is called.
     Call(MethodCall),
+    /// Its twin is brought back to what it was, see [`super::JobSpec::restoring`].
+    Restore,
 }
 
 /// What a device has reported of an action that it took.
@@ -161,10 +164,7 @@ impl Management {
         if (200..300).contains(&answer.status) || (is_read && answer.status == 404) {
             return Ok(());
         }
-        let payload: Value = serde_json::from_str(&answer.payload).unwrap_or_default();
-        let why = payload["error"]["message"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
-        let description = format!("the device answered {}{why}", answer.status);
-        Err(ItemError { code: "DeviceRejected".into(), description })
+        Err(rejection(answer))
     }
 
     /// What `twin` says of the action that `item` is the record of.
@@ -241,6 +241,14 @@ fn object(parameters: &Value, name: &str) -> Result<Object, ParameterError> {
         Some(Value::Object(object)) => Ok(object.clone()),
         _ => Err(ParameterError(format!("parameters: expected {{\"{name}\": {{…}}}}"))),
     }
+}
+
+/// Why a device did not take an action.
+pub(super) fn rejection(answer: &MethodResult) -> ItemError {
+    let payload: Value = serde_json::from_str(&answer.payload).unwrap_or_default();
+    let why = payload["error"]["message"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    let description = format!("the device answered {}{why}", answer.status);
+    ItemError { code: DEVICE_REJECTED.into(), description }
 }
 
 fn patch(object: Object) -> Result<TwinPatch, ParameterError> {

@@ -5,6 +5,7 @@
 
 mod item;
 mod management;
+pub mod outcome;
 mod state;
 mod step;
 #[cfg(test)]
@@ -13,19 +14,20 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::Value;
-
 pub use item::{ItemError, ItemStatus, JobItem, JobRow};
 pub use management::{Act, Firmware, Management, ParameterError, Reported};
-pub use state::{JobCounts, JobState, JobStatus, Settled};
+pub use state::{JobCounts, JobState, JobStatus};
 pub use step::Step;
 
+use crate::actor::Actor;
+use crate::context::Gates;
 use crate::id::JobId;
 use crate::limits::{JOB_AHEAD_MAX, JOB_EXECUTION_DEFAULT, JOB_EXECUTION_MAX};
 use crate::method::{MethodCall, MethodResult};
 use crate::query::{Condition, Source};
+use crate::rollout::{OnStop, Rollout, Success};
 use crate::time::Timestamp;
-use crate::twin::{Twin, TwinUpdate};
+use crate::twin::TwinUpdate;
 
 /// What is done to each target.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +48,8 @@ pub enum JobAction {
         /// Waits for devices that are offline as long as the job runs.
         wait_for_devices: bool,
     },
+    /// Brings back what the job that is undone took away from the target's twin.
+    RestoreTwin,
 }
 
 impl JobAction {
@@ -55,13 +59,14 @@ impl JobAction {
             JobAction::PatchTwin(_) => "scheduleUpdateTwin",
             JobAction::CallMethod { .. } => "scheduleDeviceMethod",
             JobAction::Manage { management, .. } => management.kind(),
+            JobAction::RestoreTwin => "scheduleUpdateTwin",
         }
     }
 
     /// How long the job waits for a device that is offline; `None` is as long as it runs.
     pub fn wait(&self) -> Option<Duration> {
         match self {
-            JobAction::PatchTwin(_) => Some(Duration::ZERO),
+            JobAction::PatchTwin(_) | JobAction::RestoreTwin => Some(Duration::ZERO),
             JobAction::CallMethod { wait_for_devices: true, .. }
             | JobAction::Manage { wait_for_devices: true, .. } => None,
             JobAction::CallMethod { call, .. } => Some(call.connect_timeout),
@@ -75,7 +80,13 @@ impl JobAction {
             JobAction::PatchTwin(update) => Act::Patch(update.clone()),
             JobAction::CallMethod { call, .. } => Act::Call(call.clone()),
             JobAction::Manage { management, .. } => management.act(),
+            JobAction::RestoreTwin => Act::Restore,
         }
+    }
+
+    /// Whether targets are patched rather than called.
+    pub fn is_patch(&self) -> bool {
+        !matches!(self.act(), Act::Call(_))
     }
 }
 
@@ -95,6 +106,12 @@ pub struct NewJob {
     /// How long a device that took the action may be silent before it counts as failed; as long as the job runs if there
     /// is none.
     pub device_timeout: Option<Duration>,
+    /// How it goes through its targets, and when it stops by itself; all at once if there is none.
+    pub rollout: Option<Rollout>,
+    /// What a device must bear to be acted on.
+    pub gates: Option<Gates>,
+    /// How it is undone, if what it does is no patch of twins: those are brought back to what they were.
+    pub roll_back: Option<JobAction>,
 }
 
 /// The same, checked.
@@ -116,6 +133,16 @@ pub struct JobSpec {
     pub execution_max: Duration,
     /// How long a device that took the action may be silent.
     pub device_timeout: Option<Duration>,
+    /// How it goes through its targets; with gates there always is one.
+    pub rollout: Option<Rollout>,
+    /// What a device must bear to be acted on.
+    pub gates: Option<Gates>,
+    /// How it is undone.
+    pub roll_back: Option<JobAction>,
+    /// The job that this one undoes; its targets are those of that job which were turned to.
+    pub undoes: Option<JobId>,
+    /// Who asked for it.
+    pub asked_by: Actor,
 }
 
 /// What came of a call or a patch: the device's answer and the version of its desired section, where there are any.
@@ -134,9 +161,13 @@ impl fmt::Display for JobError {
 impl std::error::Error for JobError {}
 
 impl JobSpec {
-    /// Checks a request.
-    pub fn new(new: NewJob, now: Timestamp) -> Result<Self, JobError> {
-        let NewJob { id, action, condition: condition_text, start, execution_max, device_timeout } = new;
+    /// Checks a request. `drawn` is a random number, for a rollout without a seed of its own.
+    pub fn new(new: NewJob, asked_by: Actor, drawn: u64, now: Timestamp) -> Result<Self, JobError> {
+        let NewJob { id, action, condition: condition_text, start, execution_max, .. } = new;
+        let (device_timeout, roll_back) = (new.device_timeout, new.roll_back);
+        let gates = new.gates.filter(|gates| !gates.is_empty());
+        let rollout = new.rollout.or_else(|| gates.is_some().then(Rollout::default));
+        let rollout = rollout.map(|rollout| rollout.with_seed(drawn));
         let parsed = Condition::parse(&condition_text)
             .map_err(|error| JobError(format!("queryCondition is invalid: {error}")))?;
         if let source @ (Source::DeviceJobs | Source::RetiredDevices) = parsed.source() {
@@ -167,8 +198,21 @@ impl JobSpec {
                 execution_max.as_secs()
             )));
         }
+        let stops_by_rolling_back =
+            rollout.as_ref().is_some_and(|rollout| rollout.on_stop == OnStop::RollBack);
+        if stops_by_rolling_back && roll_back.is_none() && !action.is_patch() {
+            return Err(JobError(
+                "rollout.onStop is rollBack, which needs to know how: give rollBack with a type and its parameters".into(),
+            ));
+        }
         let created = now;
+        let undoes = None;
         Ok(Self {
+            rollout,
+            gates,
+            roll_back,
+            undoes,
+            asked_by,
             id,
             action,
             condition_text,
@@ -188,41 +232,7 @@ impl JobSpec {
 
     /// Whether a device is done only when it has reported so.
     pub fn awaits_reports(&self) -> bool {
-        matches!(self.action, JobAction::Manage { .. })
-    }
-
-    /// A target whose device is about to be called or patched.
-    pub fn begin(&self, item: JobItem, twin: &Twin, now: Timestamp) -> JobItem {
-        match &self.action {
-            JobAction::Manage { management, .. } => {
-                JobItem { before: management.before(twin), ..item.run(now) }
-            }
-            _ => item.run(now),
-        }
-    }
-
-    /// A target that was called, or patched to `version` of its desired section, as it stands then.
-    pub fn taken(&self, item: JobItem, outcome: Taken, now: Timestamp) -> JobItem {
-        let answer = match outcome {
-            Err(error) => return item.settle(Err(error), now),
-            Ok((answer, version)) => match &self.action {
-                JobAction::Manage { management, .. } => {
-                    return match answer.as_ref().map_or(Ok(()), |answer| management.takes(answer)) {
-                        Ok(()) => item.act(answer, version, now),
-                        Err(error) => JobItem { answer, ..item.settle(Err(error), now) },
-                    };
-                }
-                _ => answer,
-            },
-        };
-        item.settle(Ok(answer), now)
-    }
-
-    /// What `twin` says of a target that [awaits a report](JobItem::awaits_report).
-    pub fn reported(&self, item: &JobItem, twin: &Twin) -> Reported {
-        match &self.action {
-            JobAction::Manage { management, .. } => management.reported(item, twin),
-            JobAction::PatchTwin(_) | JobAction::CallMethod { .. } => Reported::Done(Value::Null),
-        }
+        let by_rollout = |rollout: &Rollout| matches!(rollout.success, Success::Reported { .. });
+        matches!(self.action, JobAction::Manage { .. }) || self.rollout.as_ref().is_some_and(by_rollout)
     }
 }

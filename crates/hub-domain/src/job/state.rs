@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::{ItemStatus, JobItem};
 use crate::id::TwinId;
+use crate::rollout::{Phase, RolloutState, StopRule};
 use crate::time::Timestamp;
 
 /// The word for the whole job (S 6.1).
@@ -77,6 +79,16 @@ impl JobCounts {
     pub fn targets(&self) -> u64 {
         self.pending + self.running + self.succeeded + self.failed + self.cancelled
     }
+
+    fn of(&mut self, item: &JobItem) -> &mut u64 {
+        match item.status {
+            ItemStatus::Pending => &mut self.pending,
+            ItemStatus::Running => &mut self.running,
+            ItemStatus::Completed => &mut self.succeeded,
+            ItemStatus::Failed => &mut self.failed,
+            ItemStatus::Cancelled => &mut self.cancelled,
+        }
+    }
 }
 
 /// Where a job stands.
@@ -96,22 +108,8 @@ pub struct JobState {
     pub all_found: bool,
     /// How many targets stand where.
     pub counts: JobCounts,
-}
-
-/// How targets of one batch were settled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
-    /// Done.
-    pub succeeded: u64,
-    /// Not done.
-    pub failed: u64,
-}
-
-impl Settled {
-    /// One more, well or not.
-    pub fn count(&mut self, well: bool) {
-        *(if well { &mut self.succeeded } else { &mut self.failed }) += 1;
-    }
+    /// How far its rollout came, once it was planned.
+    pub rollout: Option<RolloutState>,
 }
 
 impl JobState {
@@ -126,6 +124,7 @@ impl JobState {
             found_up_to: None,
             all_found: false,
             counts: JobCounts::default(),
+            rollout: None,
         }
     }
 
@@ -147,27 +146,22 @@ impl JobState {
         self.all_found = all;
     }
 
-    /// The job turns to `count` pending targets.
-    pub fn run(&mut self, count: u64) {
-        self.counts.pending -= count;
-        self.counts.running += count;
-    }
-
-    /// Running targets were settled.
-    pub fn settle_running(&mut self, settled: Settled) {
-        self.counts.running -= settled.succeeded + settled.failed;
-        self.add(settled);
-    }
-
-    /// Pending targets were settled.
-    pub fn settle_pending(&mut self, settled: Settled) {
-        self.counts.pending -= settled.succeeded + settled.failed;
-        self.add(settled);
-    }
-
-    fn add(&mut self, settled: Settled) {
-        self.counts.succeeded += settled.succeeded;
-        self.counts.failed += settled.failed;
+    /// A target went from where it was to where it is. The only way in which counts change once targets were found.
+    pub fn moved(&mut self, from: &JobItem, to: &JobItem, now: Timestamp) {
+        *self.counts.of(from) -= 1;
+        *self.counts.of(to) += 1;
+        if let (Some(rollout), Some(wave)) = (&mut self.rollout, from.wave) {
+            let wave = wave as usize;
+            let was_running = from.status == ItemStatus::Running;
+            // Refused only if the counts did not fit the rows, and then the counts of the rollout stay as they are.
+            let _ = match to.outcome() {
+                Some(outcome) if was_running => rollout.settle(wave, outcome, 1, now),
+                Some(outcome) if from.is_retrying() => rollout.settle_retrying(wave, outcome, 1, now),
+                Some(outcome) => rollout.settle_pending(wave, outcome, 1, now),
+                None if was_running && to.status == ItemStatus::Pending => rollout.put_back(wave, 1),
+                None => Ok(()),
+            };
+        }
     }
 
     /// Somebody cancels it. `false` if it is too late.
@@ -178,13 +172,11 @@ impl JobState {
             JobStatus::Running => {}
         }
         self.status = JobStatus::Cancelled;
+        if let Some(rollout) = &mut self.rollout {
+            // Refused if it is ending already.
+            let _ = rollout.abort("somebody", "the job was cancelled");
+        }
         true
-    }
-
-    /// `count` pending targets will not have their turn.
-    pub fn cancelled(&mut self, count: u64) {
-        self.counts.pending -= count;
-        self.counts.cancelled += count;
     }
 
     /// It cannot run.
@@ -198,6 +190,13 @@ impl JobState {
     pub fn finish(&mut self, now: Timestamp) {
         if self.status == JobStatus::Running {
             self.status = JobStatus::Completed;
+            if let Some(Phase::Aborting { by, reason } | Phase::RollingBack { by, reason }) =
+                self.rollout.as_ref().map(|rollout| &rollout.phase)
+            {
+                let by_rule = StopRule::parse(by).is_some();
+                self.status = if by_rule { JobStatus::Failed } else { JobStatus::Cancelled };
+                self.failure = Some(reason.clone());
+            }
         }
         self.ended = Some(now);
     }

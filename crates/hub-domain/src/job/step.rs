@@ -2,10 +2,11 @@
 //! is the same after a restart.
 
 use super::{JobSpec, JobState, JobStatus};
+use crate::rollout::RolloutStep;
 use crate::time::Timestamp;
 
 /// The next thing to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing before this time.
     WaitUntil(Timestamp),
@@ -17,6 +18,12 @@ pub enum Step {
     Find,
     /// Act on pending targets.
     Run,
+    /// Give each target its wave.
+    Plan,
+    /// What the rollout wants.
+    Rollout(RolloutStep),
+    /// The time of a rollout is over: end it.
+    CutShort,
     /// Settle what is pending: its time is over.
     Expire,
     /// Settle what is pending: it was cancelled.
@@ -47,9 +54,21 @@ impl JobState {
             JobStatus::Scheduled | JobStatus::Queued => Step::Begin,
             // Also when it is late: who asks later must see every target that was not reached.
             JobStatus::Running if !self.all_found => Step::Find,
+            JobStatus::Running if spec.rollout.is_some() => self.rollout_step(spec, late, now),
             JobStatus::Running => settled(if late { Step::Expire } else { Step::Run }),
             JobStatus::Cancelled => settled(Step::Cancel),
             JobStatus::Completed | JobStatus::Failed => settled(Step::Expire),
+        }
+    }
+
+    fn rollout_step(&self, spec: &JobSpec, late: bool, now: Timestamp) -> Step {
+        match (&spec.rollout, &self.rollout) {
+            _ if self.counts.targets() == 0 => Step::Finish,
+            (_, None) if late => Step::Expire,
+            (Some(_), None) => Step::Plan,
+            (Some(_), Some(rollout)) if late && !rollout.is_ending() && !rollout.is_over() => Step::CutShort,
+            (Some(policy), Some(rollout)) => Step::Rollout(rollout.next_step(policy, now)),
+            (None, _) => Step::Run,
         }
     }
 }

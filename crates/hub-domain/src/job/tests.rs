@@ -9,6 +9,8 @@ use super::*;
 use crate::id::TwinId;
 use crate::method::MethodResult;
 use crate::query::Row;
+use crate::rollout::{Outcome, Rollout, RolloutState};
+use crate::twin::Twin;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(1_700_000_000 + seconds)
@@ -24,8 +26,11 @@ fn spec(condition: &str, start: Option<i64>, execution: Option<u64>) -> Result<J
         start: start.map(at),
         execution_max: execution.map(Duration::from_secs),
         device_timeout: None,
+        rollout: None,
+        gates: None,
+        roll_back: None,
     };
-    JobSpec::new(new, at(0))
+    JobSpec::new(new, Actor::Hub, 7, at(0))
 }
 
 #[test]
@@ -125,49 +130,134 @@ fn rows_look_as_documented() {
     assert_eq!(JobRow::new(&spec, &pending.cancel(at(3)), None).document()["status"], "canceled");
 }
 
-/// One thing that can happen to a running job.
-#[derive(Clone, Debug)]
-enum Event {
-    Find(u64),
-    Run(u64),
-    SettleRunning(u64, u64),
-    SettlePending(u64, u64),
-    Cancel(u64),
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        (0..50_u64).prop_map(Event::Find),
-        (0..50_u64).prop_map(Event::Run),
-        (0..50_u64, 0..50_u64).prop_map(|(a, b)| Event::SettleRunning(a, b)),
-        (0..50_u64, 0..50_u64).prop_map(|(a, b)| Event::SettlePending(a, b)),
-        (0..50_u64).prop_map(Event::Cancel),
-    ]
-}
-
 proptest! {
     #[test]
-    fn counts_always_add_up_to_the_targets(events in proptest::collection::vec(event(), 0..60)) {
+    fn counts_always_add_up_to_the_targets(moves in proptest::collection::vec((0..40_usize, 0..6_u8), 0..200)) {
         let mut state = JobState::new(at(0), at(0));
         state.begin(at(0));
-        let mut targets = 0;
-        for event in events {
-            let counts = state.counts;
-            let split = |most: u64, a: u64, b: u64| {
-                let succeeded = a.min(most);
-                Settled { succeeded, failed: b.min(most - succeeded) }
+        let id = |n: usize| TwinId::parse(&format!("d{n}"), None).expect("an id");
+        let mut items: Vec<_> = (0..40).map(|n| JobItem { wave: Some(u32::from(n >= 10)), ..JobItem::new(id(n), at(0)) }).collect();
+        state.found(40, Some(id(39)), true);
+        state.rollout = Some(RolloutState::new("a", &[10, 30]));
+        let error = || ItemError { code: "504101".into(), description: "silent".into() };
+        for (n, what) in moves {
+            let from = items[n].clone();
+            let to = match (what, from.status) {
+                // Dispatched by whoever asks the rollout, which is not asked here.
+                (0, ItemStatus::Pending) => from.clone().cancel(at(2)),
+                (1, ItemStatus::Pending) => from.clone().settle(Err(error()), at(2)),
+                _ => continue,
             };
-            match event {
-                Event::Find(count) => {
-                    targets += count;
-                    state.found(count, None, false);
-                }
-                Event::Run(count) => state.run(count.min(counts.pending)),
-                Event::SettleRunning(a, b) => state.settle_running(split(counts.running, a, b)),
-                Event::SettlePending(a, b) => state.settle_pending(split(counts.pending, a, b)),
-                Event::Cancel(count) => state.cancelled(count.min(counts.pending)),
-            }
-            prop_assert_eq!(state.counts.targets(), targets);
+            state.moved(&from, &to, at(2));
+            items[n] = to;
+            prop_assert_eq!(state.counts.targets(), 40);
+            let waves = &state.rollout.as_ref().expect("planned").waves;
+            prop_assert_eq!((waves[0].targets(), waves[1].targets()), (10, 30));
+            prop_assert_eq!(waves.iter().map(|wave| wave.pending).sum::<u64>(), state.counts.pending);
+            let skipped = items.iter().filter(|item| item.status == ItemStatus::Cancelled).count() as u64;
+            prop_assert_eq!(waves.iter().map(|wave| wave.skipped).sum::<u64>(), skipped);
+            prop_assert_eq!(state.counts.cancelled, skipped);
         }
     }
+}
+
+fn rolled(policy: serde_json::Value, action: JobAction) -> Result<JobSpec, JobError> {
+    let new = NewJob {
+        id: JobId::parse("roll-1").expect("an id"),
+        action,
+        condition: "*".into(),
+        start: None,
+        execution_max: None,
+        device_timeout: None,
+        rollout: Some(Rollout::parse(&policy).expect("a policy")),
+        gates: None,
+        roll_back: None,
+    };
+    JobSpec::new(new, Actor::Hub, 7, at(0))
+}
+
+fn calling() -> JobAction {
+    let call = crate::method::MethodCall::new("go", None, None, None).expect("a call");
+    JobAction::CallMethod { call, wait_for_devices: false }
+}
+
+#[test]
+fn answers_decide_whether_and_when_a_device_is_tried_again() {
+    let spec = rolled(json!({}), calling()).expect("a job");
+    let item = JobItem::new(TwinId::parse("d", None).expect("an id"), at(0)).run(at(1));
+    let check = |status: i32, payload: &str, now: i64, expected: (ItemStatus, &str, Option<Outcome>)| {
+        let answer = MethodResult { status, payload: payload.into() };
+        let after = spec.taken(item.clone(), Ok((Some(answer), None)), at(now));
+        let code = after.error.as_ref().map_or("", |error| error.code.as_str()).to_owned();
+        assert_eq!((after.status, code.as_str(), after.outcome()), expected, "{status} {payload}");
+        after
+    };
+    check(200, "null", 2, (ItemStatus::Completed, "", Some(Outcome::Succeeded)));
+    check(404, "null", 2, (ItemStatus::Failed, "DeviceRejected", Some(Outcome::Rejected)));
+    check(500, "null", 2, (ItemStatus::Failed, "DeviceFailed", Some(Outcome::Failed)));
+    let later = check(
+        200,
+        r#"{"deferred":{"afterSeconds":900,"reason":"in use"}}"#,
+        2,
+        (ItemStatus::Pending, "DeviceDeferred", None),
+    );
+    assert_eq!((later.not_before, later.started, later.is_retrying()), (Some(at(902)), Some(at(1)), true));
+    assert_eq!(
+        later.error.as_ref().map(|error| error.description.as_str()),
+        Some("the device said not now: in use")
+    );
+    // Nothing is tried again behind the job's end.
+    check(
+        503,
+        r#"{"deferred":{"afterSeconds":7200}}"#,
+        2,
+        (ItemStatus::Failed, "DeviceDeferred", Some(Outcome::TimedOut)),
+    );
+    let error = |code: &str| ItemError { code: code.into(), description: String::new() };
+    for (code, status, outcome) in [
+        ("404103", ItemStatus::Pending, None),
+        ("504101", ItemStatus::Pending, None),
+        ("404001", ItemStatus::Failed, Some(Outcome::Skipped)),
+        (outcome::OUTCOME_UNKNOWN, ItemStatus::Failed, Some(Outcome::Failed)),
+        (outcome::DEVICE_BUSY, ItemStatus::Failed, Some(Outcome::Rejected)),
+        (outcome::JOB_TIME_OVER, ItemStatus::Failed, Some(Outcome::TimedOut)),
+    ] {
+        let after = spec.taken(item.clone(), Err(error(code)), at(2));
+        assert_eq!((after.status, after.outcome()), (status, outcome), "{code}");
+    }
+    let plain = self::spec("*", None, None).expect("valid");
+    let after = plain.taken(item.clone(), Err(error("404103")), at(2));
+    assert_eq!(after.status, ItemStatus::Failed, "without a rollout nothing is tried again");
+}
+
+#[test]
+fn what_a_patch_took_away_is_brought_back() {
+    use crate::twin::{TwinPatch, WriteMode};
+    use crate::version::Precondition;
+    let patch = |value| TwinPatch::from_value(value).expect("a patch");
+    let update = |tags, desired| TwinUpdate { tags: Some(patch(tags)), desired: Some(patch(desired)) };
+    let write = |twin: &Twin, update: &TwinUpdate| {
+        twin.update(update, WriteMode::Patch, &Precondition::None, at(1)).expect("it fits").0
+    };
+    let former =
+        write(&Twin::new(at(0)), &update(json!({"ring": 1}), json!({"a": {"b": 1, "c": 2}, "d": [1]})));
+    let action = JobAction::PatchTwin(update(
+        json!({"ring": 2, "new": {"x": 1}}),
+        json!({"a": {"b": 5, "e": 1}, "d": {"f": 1}, "a2": null}),
+    ));
+    let spec = rolled(json!({"onStop": "rollBack"}), action.clone()).expect("a job");
+    let item = spec.begin(JobItem::new(TwinId::parse("d", None).expect("an id"), at(0)), &former, at(1));
+    let JobAction::PatchTwin(wanted) = &action else { unreachable!() };
+    let patched = write(&former, wanted);
+    assert_ne!(patched.desired.values, former.desired.values);
+    let restored = write(&patched, &JobSpec::restoring(&item).expect("it was patched"));
+    assert_eq!(
+        (restored.tags, restored.desired.values),
+        (former.tags.clone(), former.desired.values.clone())
+    );
+    // A second attempt does not take its own first for what was there before.
+    let again = spec.begin(JobItem { status: ItemStatus::Pending, ..item.clone() }, &patched, at(3));
+    assert_eq!(again.before, item.before);
+    let text = rolled(json!({"onStop": "rollBack"}), calling()).expect_err("no way back").to_string();
+    assert!(text.contains("give rollBack"), "{text}");
 }

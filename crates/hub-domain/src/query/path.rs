@@ -70,6 +70,14 @@ pub enum Root {
     Error,
     /// `retirement` of a retired device; segments `time`, `by`, `reason`, `restorableUntil`, `replacedBy`.
     Retirement,
+    /// `lastError` of a job record that is tried again; segments as of `Error`.
+    LastError,
+    /// `progress` of a job record; segments are what the device reports.
+    Progress,
+    /// `wave` of a job record, from 0.
+    Wave,
+    /// `notBeforeTimeUtc` of a job record that is tried again.
+    NotBeforeTimeUtc,
     /// No such system name: undefined in every row. All names are in the segments.
     Unknown,
 }
@@ -119,6 +127,10 @@ const JOB_ROOTS: &[(&str, Root)] = &[
     ("lastUpdatedDateTimeUtc", Root::LastUpdatedDateTimeUtc),
     ("outcome", Root::Outcome),
     ("error", Root::Error),
+    ("lastError", Root::LastError),
+    ("progress", Root::Progress),
+    ("wave", Root::Wave),
+    ("notBeforeTimeUtc", Root::NotBeforeTimeUtc),
 ];
 
 /// What rows of retired devices have beyond those of twins.
@@ -138,9 +150,9 @@ impl Root {
             (Root::Capabilities, 0) => &["iotEdge"],
             (Root::Configurations, 1) => &["status"],
             (Root::Retirement, 0) => &["time", "by", "reason", "restorableUntil", "replacedBy"],
-            (Root::Outcome, 0) => &["deviceMethodResponse"],
+            (Root::Outcome, 0) => &["deviceMethodResponse", "reported"],
             (Root::Outcome, 1) => &["status", "payload"],
-            (Root::Error, 0) => &["code", "description"],
+            (Root::Error | Root::LastError, 0) => &["code", "description"],
             // No user's key starts with a dollar sign, so these names are the hub's at any depth.
             (Root::Desired | Root::Reported, _) => &[
                 "$version",

@@ -55,6 +55,10 @@ impl Row for TwinDocument<'_> {
             | Root::Outcome
             | Root::Error
             | Root::Retirement
+            | Root::LastError
+            | Root::Progress
+            | Root::Wave
+            | Root::NotBeforeTimeUtc
             | Root::Unknown => Datum::Undefined,
         }
     }

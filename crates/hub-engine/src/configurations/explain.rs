@@ -18,6 +18,7 @@ use crate::Hub;
 use crate::access::Principal;
 use crate::config::{EXPLAIN_CONFIGURATIONS_MAX, QUERY_CHUNK_ENTRIES};
 use crate::error::Result;
+use crate::rollouts::WaitingFor;
 use crate::twins::TwinView;
 
 /// The reasons of a twin.
@@ -37,6 +38,8 @@ pub struct Explained {
     pub configurations: Vec<ExplainedConfiguration>,
     /// How many more do not target it.
     pub left_out: usize,
+    /// The jobs that have not come to it yet.
+    pub waiting: Vec<WaitingFor>,
 }
 
 /// A desired property, or the place of one.
@@ -134,6 +137,7 @@ impl Hub {
             properties: properties(&asked.own.twin, &resolution, &matching),
             configurations: targeting.chain(others).collect(),
             left_out,
+            waiting: self.waiting_for(id).await?,
             settled,
             error: verdict.error.clone(),
         })

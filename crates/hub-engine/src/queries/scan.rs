@@ -173,7 +173,8 @@ impl<'q> JobScan<'q> {
             if let Some((spec, ranges)) = &mut self.current {
                 for item in self.items.by_ref() {
                     let entry = item.awaits_report().then(|| self.hub.index.get(&item.id)).flatten();
-                    let row = JobRow::new(spec, &item, entry.as_ref().map(|entry| &*entry.twin));
+                    let document = entry.as_ref().map(|entry| entry.document());
+                    let row = JobRow::new(spec, &item, document.as_ref());
                     if self.query.matches(&row) {
                         return Ok(Some(Found::Job(spec.id.clone(), item.id, row)));
                     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hub_domain::id::TwinId;
-use hub_domain::job::{ItemError, ItemStatus, JobItem, Settled};
+use hub_domain::job::{Act, ItemError, ItemStatus, JobItem};
 use hub_domain::method::{MethodCall, MethodResult};
 use hub_domain::time::Timestamp;
 use hub_store::{keys, tables};
@@ -31,7 +31,7 @@ pub(super) struct Calls<'h> {
     waiting: FuturesUnordered<Pin<Box<dyn Future<Output = Outcome> + Send + 'h>>>,
     answered: Vec<Outcome>,
     arrivals: Receiver<TwinId>,
-    arrived: Vec<TwinId>,
+    pub(super) arrived: Vec<TwinId>,
     /// When every target had been looked at once: from then on the job waits for those that were not there.
     looked_at_all: Option<Timestamp>,
 }
@@ -72,7 +72,7 @@ impl<'h> Calls<'h> {
 
 impl JobRun<'_> {
     /// One step of a method job: write the answers that came, or call more devices, or wait for something to happen.
-    pub(super) async fn step_calls(&mut self, call: &MethodCall) -> Result<()> {
+    pub(super) async fn step_calls(&mut self, act: &Act) -> Result<()> {
         if self.write_answers().await? || self.settle_reports().await? {
             return Ok(());
         }
@@ -80,7 +80,7 @@ impl JobRun<'_> {
             self.unseen = Some(keys::job_items(&self.spec.id));
         }
         if self.unseen.is_some() || !self.calls.arrived.is_empty() {
-            return self.call_more(call).await;
+            return self.call_more(act).await;
         }
         let now = self.hub.now();
         let looked_at_all = *self.calls.looked_at_all.get_or_insert(now);
@@ -112,12 +112,12 @@ impl JobRun<'_> {
     }
 
     /// Waits for an answer, a report, an arrival or a cancellation, at most so long.
-    async fn wait(&mut self, most: Duration) {
-        let Self { calls, watch, wake, unseen, spec, .. } = self;
+    pub(super) async fn wait(&mut self, most: Duration) {
+        let Self { calls, watch, turns, wake, unseen, spec, .. } = self;
         tokio::select! {
             biased;
             Some(outcome) = calls.waiting.next(), if !calls.waiting.is_empty() => calls.answered.push(outcome),
-            () = watch.changed() => {}
+            () = watch.changed(turns) => {}
             arrival = calls.arrivals.recv() => match arrival {
                 Ok(id) => calls.arrived.push(id),
                 Err(RecvError::Lagged(_)) => *unseen = Some(keys::job_items(&spec.id)),
@@ -129,7 +129,7 @@ impl JobRun<'_> {
     }
 
     /// Writes the answers that came. `false` if there are none.
-    async fn write_answers(&mut self) -> Result<bool> {
+    pub(super) async fn write_answers(&mut self) -> Result<bool> {
         self.calls.collect();
         let answered = std::mem::take(&mut self.calls.answered);
         if answered.is_empty() {
@@ -148,28 +148,25 @@ impl JobRun<'_> {
             let Some(mut txn) = self.hub.attempts().next() else { return Ok(()) };
             let Some(mut state) = txn.rows().job_state(&self.spec.id).await? else { return Ok(()) };
             let now = txn.now();
-            let (mut settled, mut awaiting) = (Settled::default(), Vec::new());
+            let mut written = Vec::new();
             for (item, outcome) in outcomes {
                 let taken = outcome.clone().map(|answer| (answer, None));
-                let item = self.spec.taken(item.clone(), taken, now);
-                txn.rows().put_job_item(&self.spec.id, &item);
-                match item.awaits_report() {
-                    true => awaiting.push(item),
-                    false => settled.count(item.status == ItemStatus::Completed),
-                }
+                let after = self.spec.taken(item.clone(), taken, now);
+                state.moved(item, &after, now);
+                txn.rows().put_job_item(&self.spec.id, &after);
+                written.push(after);
             }
-            state.settle_running(settled);
             txn.rows().put_job_state(&self.spec.id, &state);
-            // Only somebody who cancels the job can be in between, and that happens once.
+            // Only somebody who decides about the job can be in between, and that is rare.
             if txn.commit().await? {
-                awaiting.iter().for_each(|item| self.watch.expect(&self.spec, item));
+                written.iter().for_each(|item| self.noted(item));
                 return Ok(());
             }
         }
     }
 
     /// Claims targets whose devices are there, and calls them. Those that are not there, and are not waited for, fail.
-    async fn call_more(&mut self, call: &MethodCall) -> Result<()> {
+    async fn call_more(&mut self, act: &Act) -> Result<()> {
         let calls_of_all = self.hub.jobs.calls.clone();
         let wake = self.wake.clone();
         let calls = &mut self.calls;
@@ -180,20 +177,16 @@ impl JobRun<'_> {
                 return Ok(());
             }
             () = wake.notified() => return Ok(()),
-            permit = calls_of_all.clone().acquire_owned() => permit,
+            permit = calls_of_all.acquire_owned() => permit,
         };
         let mut permits: Vec<_> = first.into_iter().collect();
-        while permits.len() < JOB_BATCH_TARGETS
-            && let Ok(permit) = calls_of_all.clone().try_acquire_owned()
-        {
-            permits.push(permit);
-        }
+        permits.extend(self.call_permits(JOB_BATCH_TARGETS - permits.len()));
         let pending = self.targets(permits.len()).await?;
         let waits = self.spec.action.wait() != Some(Duration::ZERO);
-        let (mut claimed, mut failed) = (Vec::new(), Vec::new());
+        let (mut there, mut failed) = (Vec::new(), Vec::new());
         for item in pending {
             match self.hub.reach(&item.id) {
-                Ok(()) => claimed.push(item),
+                Ok(()) => there.push(item),
                 Err(Error::DeviceOffline { .. }) if waits => {}
                 Err(error) => {
                     let error = item_error(&self.hub.retired_or(&item.id.device, error));
@@ -201,16 +194,28 @@ impl JobRun<'_> {
                 }
             }
         }
-        if claimed.is_empty() && failed.is_empty() {
-            return Ok(());
-        }
-        if self.claim(&mut claimed, &failed).await? {
-            for (item, permit) in claimed.into_iter().zip(permits) {
-                let called = called(self.hub, item, call.clone(), permit);
-                self.calls.waiting.push(Box::pin(called));
-            }
+        self.settle_pending(&failed).await?;
+        if !there.is_empty() {
+            // Not claimed: the job was changed meanwhile, and its next round finds them again.
+            let claimed = self.try_turn(&there, act, false).await?.unwrap_or_default();
+            self.call(claimed, act, &mut permits);
         }
         Ok(())
+    }
+
+    /// As many of the calls that all jobs may make as are free now.
+    pub(super) fn call_permits(&self, most: usize) -> Vec<OwnedSemaphorePermit> {
+        let calls = &self.hub.jobs.calls;
+        std::iter::from_fn(|| calls.clone().try_acquire_owned().ok()).take(most).collect()
+    }
+
+    /// Calls targets that were claimed.
+    pub(super) fn call(&mut self, claimed: Vec<JobItem>, act: &Act, permits: &mut Vec<OwnedSemaphorePermit>) {
+        let Act::Call(call) = act else { return };
+        for item in claimed.into_iter().filter(|item| item.status == ItemStatus::Running) {
+            let called = called(self.hub, item, call.clone(), permits.pop());
+            self.calls.waiting.push(Box::pin(called));
+        }
     }
 
     /// The next targets to look at: of devices that arrived, or else of the round over all.
@@ -228,35 +233,9 @@ impl JobRun<'_> {
         }
         Ok(pending)
     }
-
-    /// Notes, durably, that these targets are about to be called and that those failed. `false` if the job was cancelled.
-    async fn claim(&mut self, claimed: &mut [JobItem], failed: &[(JobItem, ItemError)]) -> Result<bool> {
-        for mut txn in self.hub.attempts() {
-            let Some(mut state) = self.running_state(&mut txn).await? else { return Ok(false) };
-            let now = txn.now();
-            state.run(claimed.len() as u64);
-            state.settle_pending(Settled { succeeded: 0, failed: failed.len() as u64 });
-            for item in claimed.iter_mut() {
-                let twin = self.hub.index.get(&item.id).map(|entry| entry.twin.clone());
-                *item = match twin {
-                    Some(twin) => self.spec.begin(item.clone(), &twin, now),
-                    None => item.clone().run(now),
-                };
-                txn.rows().put_job_item(&self.spec.id, item);
-            }
-            for (item, error) in failed {
-                txn.rows().put_job_item(&self.spec.id, &item.clone().settle(Err(error.clone()), now));
-            }
-            txn.rows().put_job_state(&self.spec.id, &state);
-            if txn.commit().await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
 }
 
-async fn called(hub: &Hub, item: JobItem, call: MethodCall, permit: OwnedSemaphorePermit) -> Outcome {
+async fn called(hub: &Hub, item: JobItem, call: MethodCall, permit: Option<OwnedSemaphorePermit>) -> Outcome {
     let outcome = hub.call(&item.id, &call, Duration::ZERO).await;
     drop(permit);
     let reason = |error| item_error(&hub.retired_or(&item.id.device, error));

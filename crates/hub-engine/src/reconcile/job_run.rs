@@ -8,15 +8,18 @@
 use std::sync::Arc;
 
 use hub_domain::actor::Actor;
-use hub_domain::job::{Act, ItemError, ItemStatus, JobItem, JobSpec, JobState, JobStatus, Settled, Step};
+use hub_domain::id::TwinId;
+use hub_domain::job::{Act, ItemError, ItemStatus, JobItem, JobSpec, JobState, JobStatus, Step, outcome};
 use hub_domain::query::Source as From;
-use hub_domain::twin::{TwinUpdate, WriteMode};
+use hub_domain::time::Timestamp;
+use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
 use hub_index::{Next, Source};
 use hub_store::{KeyRange, PageLen, keys, tables};
 use tokio::sync::Notify;
 
 use super::job_calls::Calls;
+use super::job_turns::Turns;
 use super::job_watch::Watch;
 use super::parts::Parts;
 use crate::Hub;
@@ -33,13 +36,14 @@ pub(super) struct JobRun<'h> {
     pub(super) unseen: Option<KeyRange>,
     pub(super) calls: Calls<'h>,
     pub(super) watch: Watch,
+    pub(super) turns: Turns,
 }
 
 impl<'h> JobRun<'h> {
     pub(super) fn new(hub: &'h Hub, spec: JobSpec, wake: Arc<Notify>) -> Self {
         let unseen = Some(keys::job_items(&spec.id));
-        let (calls, watch) = (Calls::new(hub), Watch::new(hub, &spec));
-        Self { hub, spec, wake, unseen, calls, watch }
+        let (calls, watch, turns) = (Calls::new(hub), Watch::new(hub, &spec), Turns::new(hub, &spec));
+        Self { hub, spec, wake, unseen, calls, watch, turns }
     }
 
     /// Goes on from wherever the job stands to its end.
@@ -63,11 +67,14 @@ impl<'h> JobRun<'h> {
                     self.change(|state, now| state.fail(reason.clone(), now)).await?;
                 }
                 Step::Find => self.find(&state).await?,
+                Step::Plan => self.plan().await?,
+                Step::Rollout(step) => self.step_rollout(&state, step, &act).await?,
+                Step::CutShort => self.cut_short().await?,
                 Step::Run => match &act {
-                    Act::Patch(update) => self.patch(update).await?,
-                    Act::Call(call) => self.step_calls(call).await?,
+                    Act::Call(_) => self.step_calls(&act).await?,
+                    Act::Patch(_) | Act::Restore => self.patch(&act).await?,
                 },
-                Step::Expire => self.expire().await?,
+                Step::Expire => self.expire(&state).await?,
                 Step::Cancel => self.settle_page(None).await?,
                 Step::Await => self.await_answers().await?,
                 Step::Finish => {
@@ -79,7 +86,10 @@ impl<'h> JobRun<'h> {
     }
 
     /// Writes the job's state, changed.
-    async fn change(&mut self, change: impl Fn(&mut JobState, hub_domain::time::Timestamp)) -> Result<()> {
+    pub(super) async fn change(
+        &mut self,
+        change: impl Fn(&mut JobState, hub_domain::time::Timestamp),
+    ) -> Result<()> {
         for mut txn in self.hub.attempts() {
             let Some(mut state) = txn.rows().job_state(&self.spec.id).await? else {
                 return Err(Error::JobNotFound(self.spec.id.clone()));
@@ -100,6 +110,9 @@ impl<'h> JobRun<'h> {
 
     /// Notes the next targets.
     async fn find(&mut self, state: &JobState) -> Result<()> {
+        if let Some(of) = self.spec.undoes.clone() {
+            return self.find_undone(&of, state).await;
+        }
         let source = match self.spec.condition.source() {
             From::DeviceModules => Source::Modules,
             From::Devices | From::DeviceJobs | From::RetiredDevices => Source::Devices,
@@ -116,6 +129,15 @@ impl<'h> JobRun<'h> {
         }
         let last = targets.last().cloned().or_else(|| state.found_up_to.clone());
         drop(selection);
+        self.note_targets(targets, last, all).await
+    }
+
+    pub(super) async fn note_targets(
+        &mut self,
+        targets: Vec<TwinId>,
+        last: Option<TwinId>,
+        all: bool,
+    ) -> Result<()> {
         let Some(mut txn) = self.hub.attempts().next() else { return Ok(()) };
         let Some(mut state) = self.running_state(&mut txn).await? else { return Ok(()) };
         let now = txn.now();
@@ -149,66 +171,86 @@ impl<'h> JobRun<'h> {
     }
 
     /// Patches the next targets.
-    async fn patch(&mut self, update: &TwinUpdate) -> Result<()> {
+    async fn patch(&mut self, act: &Act) -> Result<()> {
         self.settle_reports().await?;
         let Some(items) = self.next_pending(JOB_BATCH_TARGETS).await? else {
-            self.unseen = Some(keys::job_items(&self.spec.id));
+            self.look_at_all();
             return Ok(());
         };
         let mut parts = Parts::new(items);
         while let Some(part) = parts.next() {
-            if !self.try_patch(&part.items, update, part.is_last_try()).await? {
+            if self.try_turn(&part.items, act, part.is_last_try()).await?.is_none() {
                 parts.refused(part);
             }
         }
         Ok(())
     }
 
-    /// `false`: somebody else changed one of these twins meanwhile. `give_up` notes that as their failure instead.
-    async fn try_patch(&mut self, items: &[JobItem], update: &TwinUpdate, give_up: bool) -> Result<bool> {
-        let _turn = self.hub.jobs.turns.acquire().await;
+    /// Turns to these targets, in one batch: patches their twins, or notes that they are about to be called and returns
+    /// them. `None`: somebody else changed one of these twins meanwhile. `give_up` notes that as their failure instead.
+    pub(super) async fn try_turn(
+        &mut self,
+        items: &[JobItem],
+        act: &Act,
+        give_up: bool,
+    ) -> Result<Option<Vec<JobItem>>> {
+        let hub = self.hub;
+        let _turn = match act {
+            Act::Call(_) => None,
+            Act::Patch(_) | Act::Restore => hub.jobs.turns.acquire().await.ok(),
+        };
         let actor = Actor::Job(self.spec.id.clone());
-        let Some(mut txn) = self.hub.attempts_by(&actor).next() else { return Ok(false) };
-        let Some(mut state) = self.running_state(&mut txn).await? else { return Ok(true) };
+        let Some(mut txn) = hub.attempts_by(&actor).next() else { return Ok(None) };
+        let Some(mut state) = self.running_state(&mut txn).await? else { return Ok(Some(Vec::new())) };
         let now = txn.now();
-        let (mut settled, mut awaiting) = (Settled::default(), Vec::new());
+        let (mut written, mut not_yet) = (Vec::new(), Vec::new());
         for item in items {
-            let written = if give_up {
-                Err(Error::Contended(item.id.clone()))
-            } else {
-                self.hub.put_twin_update(&mut txn, &item.id, update, WriteMode::Patch, &Precondition::None)
-            };
-            let item = match written {
-                Ok((entry, twin)) => {
-                    let item = self.spec.begin(item.clone(), &entry.twin, now);
-                    self.spec.taken(item, Ok((None, Some(twin.desired.version))), now)
-                }
-                Err(error) => {
-                    let error = item_error(&self.hub.retired_or(&item.id.device, error));
-                    self.spec.taken(item.clone(), Err(error), now)
-                }
-            };
-            txn.rows().put_job_item(&self.spec.id, &item);
-            match item.awaits_report() {
-                true => awaiting.push(item),
-                false => settled.count(item.status == ItemStatus::Completed),
+            if !may_begin(&self.spec, &mut state, item, now) {
+                not_yet.push(item.id.clone());
+                continue;
             }
+            let begun = match hub.index.get(&item.id) {
+                Some(entry) => self.spec.begin(item.clone(), &entry.twin, now),
+                None => item.clone().run(now),
+            };
+            state.moved(item, &begun, now);
+            let after = match act {
+                Act::Call(_) => begun,
+                Act::Patch(_) | Act::Restore => {
+                    let taken = match give_up {
+                        true => Err(Error::Contended(item.id.clone())),
+                        false => write_twin(hub, &self.spec, &mut txn, item, act).await?,
+                    };
+                    let taken = taken.map(|version| (None, version)).map_err(|error| {
+                        item_error(&hub.retired_or(&item.id.device, error))
+                    });
+                    let after = self.spec.taken(begun.clone(), taken, now);
+                    state.moved(&begun, &after, now);
+                    after
+                }
+            };
+            txn.rows().put_job_item(&self.spec.id, &after);
+            written.push(after);
         }
-        state.run(awaiting.len() as u64);
-        state.settle_pending(settled);
         txn.rows().put_job_state(&self.spec.id, &state);
-        let committed = txn.commit().await?;
-        if committed {
-            awaiting.iter().for_each(|item| self.watch.expect(&self.spec, item));
+        if !txn.commit().await? {
+            return Ok(None);
         }
-        Ok(committed)
+        not_yet.into_iter().for_each(|id| {
+            self.turns.ended(&id);
+            hub.jobs.release(&id, &self.spec.id);
+            self.turns.look_at(id);
+        });
+        written.iter().for_each(|item| self.noted(item));
+        Ok(Some(written))
     }
 
-    /// The job's time is over.
-    async fn expire(&mut self) -> Result<()> {
-        let error = match self.spec.action.wait() {
-            Some(wait) if wait.is_zero() => ItemError {
-                code: "JobTimeOver".into(),
+    /// The job's time is over, or it cannot run.
+    async fn expire(&mut self, state: &JobState) -> Result<()> {
+        let error = match (self.spec.action.wait(), &state.failure) {
+            (_, Some(reason)) => ItemError { code: "JobFailed".into(), description: reason.clone() },
+            (Some(wait), _) if wait.is_zero() => ItemError {
+                code: outcome::JOB_TIME_OVER.into(),
                 description: "The job's time was over before it came to this device.".into(),
             },
             _ => item_error(&Error::DeviceOffline { waited: self.spec.execution_max }),
@@ -219,26 +261,31 @@ impl<'h> JobRun<'h> {
     /// Settles the next pending targets: they failed, or were cancelled if there is no error.
     pub(super) async fn settle_page(&mut self, error: Option<ItemError>) -> Result<()> {
         let Some(items) = self.next_pending(JOB_FIND_TARGETS).await? else {
-            self.unseen = Some(keys::job_items(&self.spec.id));
+            self.look_at_all();
             return Ok(());
         };
+        self.settle(items.into_iter().map(|item| (item, error.clone())).collect()).await
+    }
+
+    /// Settles pending targets that cannot have their turn.
+    pub(super) async fn settle_pending(&mut self, failed: &[(JobItem, ItemError)]) -> Result<()> {
+        self.settle(failed.iter().cloned().map(|(item, error)| (item, Some(error))).collect()).await
+    }
+
+    async fn settle(&mut self, items: Vec<(JobItem, Option<ItemError>)>) -> Result<()> {
         if items.is_empty() {
             return Ok(());
         }
         for mut txn in self.hub.attempts() {
             let Some(mut state) = txn.rows().job_state(&self.spec.id).await? else { return Ok(()) };
             let now = txn.now();
-            let count = items.len() as u64;
-            match &error {
-                Some(_) => state.settle_pending(Settled { succeeded: 0, failed: count }),
-                None => state.cancelled(count),
-            }
-            for item in &items {
-                let item = match &error {
+            for (item, error) in &items {
+                let after = match error {
                     Some(error) => item.clone().settle(Err(error.clone()), now),
                     None => item.clone().cancel(now),
                 };
-                txn.rows().put_job_item(&self.spec.id, &item);
+                state.moved(item, &after, now);
+                txn.rows().put_job_item(&self.spec.id, &after);
             }
             txn.rows().put_job_state(&self.spec.id, &state);
             if txn.commit().await? {
@@ -257,7 +304,7 @@ impl<'h> JobRun<'h> {
             return Ok(());
         }
         let error = ItemError {
-            code: "OutcomeUnknown".into(),
+            code: outcome::OUTCOME_UNKNOWN.into(),
             description:
                 "The hub stopped while it waited for the device's answer; the device may have acted.".into(),
         };
@@ -268,7 +315,10 @@ impl<'h> JobRun<'h> {
             let items = page.entries.into_iter().map(|((_, item), _)| item);
             let running = items.filter(|item| item.status == ItemStatus::Running);
             let (awaiting, unknown): (Vec<_>, Vec<_>) = running.partition(JobItem::awaits_report);
-            awaiting.iter().for_each(|item| self.watch.expect(&self.spec, item));
+            awaiting.iter().for_each(|item| {
+                self.still_in_flight(item);
+                self.watch.expect(&self.spec, item);
+            });
             let outcomes: Vec<_> = unknown.into_iter().map(|item| (item, Err(error.clone()))).collect();
             self.settle_running(&outcomes).await?;
         }
@@ -276,8 +326,38 @@ impl<'h> JobRun<'h> {
     }
 }
 
+/// Patches the twin of a target, within a batch; gives the version of its desired section.
+async fn write_twin(
+    hub: &Hub,
+    spec: &JobSpec,
+    txn: &mut crate::transact::Txn<'_>,
+    item: &JobItem,
+    act: &Act,
+) -> Result<Result<Option<u64>>> {
+    let update = match (act, &spec.undoes) {
+        (Act::Patch(update), _) => Some(update.clone()),
+        (_, Some(of)) => {
+            let undone = tables::jobs::item(&*hub.store, of, &item.id).await?;
+            undone.as_ref().and_then(JobSpec::restoring)
+        }
+        _ => None,
+    };
+    let Some(update) = update else { return Ok(Ok(None)) };
+    let written = hub.put_twin_update(txn, &item.id, &update, WriteMode::Patch, &Precondition::None);
+    Ok(written.map(|(_, twin)| Some(twin.desired.version)))
+}
+
+/// Whether the rollout lets a target begin now; if so, that is noted.
+fn may_begin(spec: &JobSpec, state: &mut JobState, item: &JobItem, now: Timestamp) -> bool {
+    let (Some(policy), Some(rollout), Some(wave)) = (&spec.rollout, &mut state.rollout, item.wave) else {
+        return true;
+    };
+    let again = u64::from(item.is_retrying());
+    rollout.dispatch(policy, wave as usize, 1 - again, again, now).is_ok()
+}
+
 /// An error as the record of a target shows it: with the code that a single call would have met.
-pub(super) fn item_error(error: &Error) -> ItemError {
+pub(crate) fn item_error(error: &Error) -> ItemError {
     let code = match error {
         Error::DeviceNotFound(_) => "404001",
         Error::ModuleNotFound(_) => "404010",

@@ -3,7 +3,9 @@
 mod configurations;
 mod events;
 mod job_calls;
+mod job_rollout;
 mod job_run;
+mod job_turns;
 mod job_watch;
 mod jobs;
 mod parts;
@@ -21,6 +23,7 @@ use crate::open::Dangling;
 
 pub(crate) use configurations::{Chunks, run_configurations};
 pub(crate) use events::pruned_position;
+pub(crate) use job_run::item_error;
 pub(crate) use jobs::run_jobs;
 pub(crate) use retirements::run_retirements;
 pub(crate) use transfers::run_transfers;

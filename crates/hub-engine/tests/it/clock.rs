@@ -30,6 +30,9 @@ async fn versions_positions_and_jobs_go_on_when_the_clock_jumps() {
         start: Some(at(3600)),
         execution_max: None,
         device_timeout: None,
+        rollout: None,
+        gates: None,
+        roll_back: None,
     };
     test.hub.job_create(&owner, job).await.expect("created");
     let (mut version, mut position) = (1, None);

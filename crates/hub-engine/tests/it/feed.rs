@@ -130,6 +130,9 @@ async fn jobs_sign_what_they_wrote() {
         start: None,
         execution_max: None,
         device_timeout: None,
+        rollout: None,
+        gates: None,
+        roll_back: None,
     };
     test.hub.job_create(&test.owner(), job).await.expect("created");
     let mut watch = test.hub.events_watch();

@@ -25,7 +25,7 @@ pub(crate) fn name(text: &str) -> JobId {
     JobId::parse(text).expect("a valid id")
 }
 
-fn patching(job: &str, condition: &str, value: Value) -> NewJob {
+pub(crate) fn patching(job: &str, condition: &str, value: Value) -> NewJob {
     NewJob {
         id: name(job),
         action: JobAction::PatchTwin(desired(value)),
@@ -33,16 +33,19 @@ fn patching(job: &str, condition: &str, value: Value) -> NewJob {
         start: None,
         execution_max: None,
         device_timeout: None,
+        rollout: None,
+        gates: None,
+        roll_back: None,
     }
 }
 
-fn calling(job: &str, connect: u64, wait_for_devices: bool) -> NewJob {
+pub(crate) fn calling(job: &str, connect: u64, wait_for_devices: bool) -> NewJob {
     let call = MethodCall::new("reboot", None, Some(5), Some(connect)).expect("a valid call");
     let action = JobAction::CallMethod { call, wait_for_devices };
     NewJob { action, ..patching(job, "*", json!({})) }
 }
 
-async fn fleet(test: &TestHub, count: usize) {
+pub(crate) async fn fleet(test: &TestHub, count: usize) {
     for n in 0..count {
         test.register(&format!("d{n:03}")).await;
     }
@@ -72,7 +75,7 @@ pub(crate) fn counts(pending: u64, running: u64, succeeded: u64, failed: u64, ca
 }
 
 /// A device that answers every call with this status until it is dropped.
-async fn answering(test: &TestHub, device: &str, status: i32) -> tokio::task::JoinHandle<()> {
+pub(crate) async fn answering(test: &TestHub, device: &str, status: i32) -> tokio::task::JoinHandle<()> {
     let (attachment, mut queue) = attached(test, device).await;
     let hub = test.hub.clone();
     tokio::spawn(async move {

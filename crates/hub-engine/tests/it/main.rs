@@ -14,6 +14,7 @@ mod queries;
 mod registry;
 mod replacement;
 mod retirement;
+mod rollouts;
 mod sessions;
 mod streams;
 mod twins;

@@ -20,6 +20,9 @@ fn managing(job: &str, kind: &str, parameters: Value) -> NewJob {
         start: None,
         execution_max: Some(Duration::from_secs(600)),
         device_timeout: None,
+        rollout: None,
+        gates: None,
+        roll_back: None,
     }
 }
 
@@ -45,7 +48,7 @@ impl Drop for Ending {
     }
 }
 
-async fn report(test: &TestHub, device: &str, reported: Value) {
+pub(crate) async fn report(test: &TestHub, device: &str, reported: Value) {
     let token = test.device_token(&id(device), Timestamp::from_seconds(START_SECONDS + 864_000));
     let who = test.hub.authenticate_device(&id(device), hub_engine::Credential::Token(&token));
     let who = who.expect("its own token");

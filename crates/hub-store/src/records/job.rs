@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hub_domain::actor::Actor;
+use hub_domain::context::Gates;
 use hub_domain::id::{JobId, TwinId};
 use hub_domain::job::{
     ItemError, ItemStatus, JobAction, JobCounts, JobItem, JobSpec, JobState, JobStatus, Management,
@@ -9,6 +11,7 @@ use hub_domain::job::{
 use hub_domain::json::Object;
 use hub_domain::method::{MethodCall, MethodResult};
 use hub_domain::query::Condition;
+use hub_domain::rollout::{Rollout, RolloutState};
 use hub_domain::twin::{TwinPatch, TwinUpdate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,6 +30,17 @@ struct SpecV1 {
     seconds_max: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device_seconds: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rollout: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gates: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    roll_back: Option<ActionV1>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    undoes: Option<String>,
+    /// The hub itself, in rows from before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked_by: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,12 +65,12 @@ enum ActionV1 {
         parameters: Value,
         wait_for_devices: bool,
     },
+    RestoreTwin,
 }
 
-/// The row of `job`.
-pub fn encode_spec(spec: &JobSpec) -> Bytes {
+fn action_record(action: &JobAction) -> ActionV1 {
     let section = |patch: &Option<TwinPatch>| patch.as_ref().map(|patch| patch.object().clone());
-    let action = match &spec.action {
+    match action {
         JobAction::PatchTwin(update) => {
             ActionV1::PatchTwin { tags: section(&update.tags), desired: section(&update.desired) }
         }
@@ -72,14 +86,25 @@ pub fn encode_spec(spec: &JobSpec) -> Bytes {
             parameters: management.parameters(),
             wait_for_devices: *wait_for_devices,
         },
-    };
+        JobAction::RestoreTwin => ActionV1::RestoreTwin,
+    }
+}
+
+/// The row of `job`.
+pub fn encode_spec(spec: &JobSpec) -> Bytes {
+    let asked_by = Some(&spec.asked_by).filter(|actor| **actor != Actor::Hub);
     let record = SpecV1 {
-        action,
+        action: action_record(&spec.action),
         condition: spec.condition_text.clone(),
         created: spec.created.ticks(),
         start: spec.start.ticks(),
         seconds_max: spec.execution_max.as_secs(),
         device_seconds: spec.device_timeout.map(|timeout| timeout.as_secs()),
+        rollout: spec.rollout.as_ref().map(Rollout::to_json),
+        gates: spec.gates.as_ref().map(Gates::to_json),
+        roll_back: spec.roll_back.as_ref().map(action_record),
+        undoes: spec.undoes.as_ref().map(ToString::to_string),
+        asked_by: asked_by.map(ToString::to_string),
     };
     encode_record(1, &record)
 }
@@ -94,7 +119,29 @@ pub fn decode_spec(key: &Key, row: &[u8]) -> Result<JobSpec, StoreError> {
         (1, json) => parse(key, json)?,
         (other, _) => return Err(unknown_format(key, other, 1)),
     };
-    let action = match record.action {
+    let undoes = record.undoes.map(|id| field(key, "undoes", JobId::parse(&id).ok()));
+    let asked_by = record.asked_by.map(|actor| field(key, "askedBy", Actor::parse(&actor)));
+    let rollout = record.rollout.map(|value| field(key, "rollout", Rollout::parse(&value).ok()));
+    let gates = record.gates.map(|value| field(key, "gates", Gates::parse(&value).ok()));
+    Ok(JobSpec {
+        id,
+        action: action_of(key, record.action)?,
+        condition: field(key, "condition", Condition::parse(&record.condition).ok())?,
+        condition_text: record.condition,
+        created: time(record.created),
+        start: time(record.start),
+        execution_max: Duration::from_secs(record.seconds_max),
+        device_timeout: record.device_seconds.map(Duration::from_secs),
+        rollout: rollout.transpose()?,
+        gates: gates.transpose()?,
+        roll_back: record.roll_back.map(|action| action_of(key, action)).transpose()?,
+        undoes: undoes.transpose()?,
+        asked_by: asked_by.transpose()?.unwrap_or_default(),
+    })
+}
+
+fn action_of(key: &Key, record: ActionV1) -> Result<JobAction, StoreError> {
+    Ok(match record {
         ActionV1::PatchTwin { tags, desired } => {
             let section = |name, object: Option<Object>| {
                 object.map(|object| field(key, name, TwinPatch::new(object).ok())).transpose()
@@ -112,16 +159,7 @@ pub fn decode_spec(key: &Key, row: &[u8]) -> Result<JobSpec, StoreError> {
             let management = Management::parse(&r#type, &parameters).and_then(Result::ok);
             JobAction::Manage { management: field(key, "action", management)?, wait_for_devices }
         }
-    };
-    Ok(JobSpec {
-        id,
-        action,
-        condition: field(key, "condition", Condition::parse(&record.condition).ok())?,
-        condition_text: record.condition,
-        created: time(record.created),
-        start: time(record.start),
-        execution_max: Duration::from_secs(record.seconds_max),
-        device_timeout: record.device_seconds.map(Duration::from_secs),
+        ActionV1::RestoreTwin => JobAction::RestoreTwin,
     })
 }
 
@@ -140,6 +178,8 @@ struct StateV1 {
     all_found: bool,
     /// Pending, running, succeeded, failed, cancelled.
     counts: [u64; 5],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rollout: Option<Value>,
 }
 
 /// The row of `job-state`.
@@ -155,6 +195,7 @@ pub fn encode_state(state: &JobState) -> Bytes {
         }),
         all_found: state.all_found,
         counts: [pending, running, succeeded, failed, cancelled],
+        rollout: state.rollout.as_ref().map(RolloutState::to_json),
     };
     encode_record(1, &record)
 }
@@ -173,6 +214,7 @@ pub fn decode_state(key: &Key, row: &[u8]) -> Result<(JobId, JobState), StoreErr
         .found_up_to
         .map(|(device, module)| field(key, "foundUpTo", TwinId::parse(&device, module.as_deref()).ok()));
     let [pending, running, succeeded, failed, cancelled] = record.counts;
+    let rollout = record.rollout.map(|value| field(key, "rollout", RolloutState::from_json(&value).ok()));
     let state = JobState {
         status: field(key, "status", JobStatus::parse(&record.status))?,
         failure: record.failure,
@@ -181,6 +223,7 @@ pub fn decode_state(key: &Key, row: &[u8]) -> Result<(JobId, JobState), StoreErr
         found_up_to: found_up_to.transpose()?,
         all_found: record.all_found,
         counts: JobCounts { pending, running, succeeded, failed, cancelled },
+        rollout: rollout.transpose()?,
     };
     Ok((id, state))
 }
@@ -205,6 +248,13 @@ struct ItemV1 {
     version: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     report: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wave: Option<u32>,
+    /// By class; none if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retries: Option<[u64; 5]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<i64>,
 }
 
 /// The row of `job-item`.
@@ -220,6 +270,9 @@ pub fn encode_item(item: &JobItem) -> Bytes {
         before: item.before.clone(),
         version: item.version,
         report: item.report.clone(),
+        wave: item.wave,
+        retries: Some(item.retries).filter(|retries| *retries != [0; 5]),
+        not_before: item.not_before.map(|at| at.ticks()),
     };
     encode_record(1, &record)
 }
@@ -246,6 +299,9 @@ pub fn decode_item(key: &Key, row: &[u8]) -> Result<(JobId, JobItem), StoreError
         before: record.before,
         version: record.version,
         report: record.report,
+        wave: record.wave,
+        retries: record.retries.unwrap_or_default(),
+        not_before: record.not_before.map(time),
     };
     Ok((job, item))
 }

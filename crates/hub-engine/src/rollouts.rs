@@ -1,0 +1,233 @@
+//! People and rollouts: pause, resume, approve, abort, roll back, and the answer to "why is it still waiting?".
+//! What each of them changes is decided in `hub_domain::rollout`; whoever runs the job is woken and looks again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hub_domain::id::{JobId, TwinId};
+use hub_domain::job::{ItemStatus, JobItem, JobSpec, JobState, NewJob};
+use hub_domain::query::Source as From;
+use hub_domain::rights::Rights;
+use hub_domain::rollout::{Assumptions, Forecast};
+use hub_domain::time::Timestamp;
+use hub_index::Source;
+use hub_store::{PageLen, keys, tables};
+
+use crate::Hub;
+use crate::access::Principal;
+use crate::config::QUERY_CHUNK_ENTRIES;
+use crate::context::Obstacle;
+use crate::error::{Error, Result};
+use crate::jobs::Job;
+
+/// What somebody decides about a rollout. The texts are reasons, in his words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing new is begun until somebody resumes it.
+    Pause(String),
+    /// It goes on.
+    Resume,
+    /// The next wave may open.
+    Approve,
+    /// It ends after what is in flight.
+    Abort(String),
+    /// It ends, and what was done is undone by a job of its own.
+    RollBack(String),
+}
+
+/// Why a job's devices are waiting.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WaitingDevices {
+    /// What the whole job waits for.
+    pub job: Option<Obstacle>,
+    /// Targets that are pending.
+    pub pending: u64,
+    /// By [`Obstacle::code`]; a device with several obstacles is counted with each. `go` counts those without any.
+    pub reasons: BTreeMap<String, WaitingCount>,
+}
+
+/// Devices with the same obstacle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitingCount {
+    /// How many.
+    pub devices: u64,
+    /// One of them.
+    pub example: TwinId,
+    /// The first moment at which time alone could let one of them go.
+    pub next: Option<Timestamp>,
+}
+
+/// A job that a device is waiting for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitingFor {
+    /// Which.
+    pub job: JobId,
+    /// Why.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// What nobody can know before, as the caller guesses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DryRunGuess {
+    /// What one device needs.
+    pub per_device: Duration,
+    /// What is sent to it.
+    pub bytes_per_device: u64,
+}
+
+/// What a job would do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DryRun {
+    /// Devices that match.
+    pub targets: u64,
+    /// Waves and times, if there is a rollout.
+    pub forecast: Option<Forecast>,
+    /// What would stand in the way now, as [`WaitingDevices::reasons`].
+    pub reasons: BTreeMap<String, WaitingCount>,
+}
+
+impl Hub {
+    /// Decides about a rollout, as whoever asks.
+    pub async fn job_decide(&self, who: &Principal, id: &JobId, decision: &Decision) -> Result<Job> {
+        who.must(Rights::SERVICE_CONNECT)?;
+        let by = who.actor().to_string();
+        let Job { spec, .. } = self.job(id).await?;
+        let refused = |refusal: hub_domain::rollout::Refusal| Error::Conflict(refusal.to_string());
+        for mut txn in self.attempts() {
+            let state = txn.rows().job_state(id).await?;
+            let mut state = state.ok_or_else(|| Error::JobNotFound(id.clone()))?;
+            if state.is_over() && matches!(decision, Decision::RollBack(_)) {
+                return self.undo_after_the_end(txn, spec, state).await;
+            }
+            let (Some(policy), Some(rollout)) = (&spec.rollout, &mut state.rollout) else {
+                return Err(Error::Conflict(match &spec.rollout {
+                    None => format!("job '{id}' has no rollout: it can only be cancelled"),
+                    Some(_) => {
+                        format!("job '{id}' has not begun its rollout; cancel it, or wait for its start")
+                    }
+                }));
+            };
+            let now = txn.now();
+            match decision {
+                Decision::Pause(reason) => rollout.pause(&by, reason),
+                Decision::Resume => rollout.resume(policy, &by),
+                Decision::Approve => rollout.approve(policy, &by, now),
+                Decision::Abort(reason) => rollout.abort(&by, reason),
+                Decision::RollBack(_) if !spec.can_be_undone() => {
+                    return Err(Error::Conflict(cannot_be_undone(id)));
+                }
+                Decision::RollBack(reason) => rollout.roll_back(&by, reason),
+            }
+            .map_err(refused)?;
+            txn.rows().put_job_state(id, &state);
+            if txn.commit().await? {
+                self.jobs.wake(id);
+                return Ok(Job { spec, state });
+            }
+        }
+        Err(Error::Throttled(format!("job '{id}' is being changed by many at once; try again")))
+    }
+
+    async fn undo_after_the_end(
+        &self,
+        mut txn: crate::transact::Txn<'_>,
+        spec: JobSpec,
+        state: JobState,
+    ) -> Result<Job> {
+        let undo = spec.undo(txn.now()).ok_or_else(|| Error::Conflict(cannot_be_undone(&spec.id)))?;
+        self.put_new_job(&mut txn, &undo);
+        if !txn.commit().await? {
+            return Err(Error::JobExists(undo.id));
+        }
+        self.jobs.expect(undo.id.clone(), undo.start);
+        Ok(Job { spec, state })
+    }
+
+    /// Counts the devices of a job that are waiting, by what they wait for.
+    pub async fn job_waiting(&self, who: &Principal, id: &JobId) -> Result<WaitingDevices> {
+        who.must(Rights::SERVICE_CONNECT)?;
+        let Job { spec, state } = self.job(id).await?;
+        let now = self.now();
+        let mut waiting =
+            WaitingDevices { job: self.job_waits_for(&spec, &state, now), ..WaitingDevices::default() };
+        let mut rest = (!state.is_over()).then(|| keys::job_items(id));
+        while let Some(range) = rest {
+            let page = tables::jobs::items(&*self.store, range, PageLen::MAX).await?;
+            rest = page.rest;
+            for ((_, item), _) in page.entries {
+                if item.status == ItemStatus::Pending {
+                    waiting.pending += 1;
+                    count(&mut waiting.reasons, &item.id, &self.obstacles(&spec, &state, &item, now).0);
+                    tokio::task::consume_budget().await;
+                }
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// The jobs that a device is waiting for, and why.
+    pub(crate) async fn waiting_for(&self, id: &TwinId) -> Result<Vec<WaitingFor>> {
+        let mut found = Vec::new();
+        for job in self.jobs.running() {
+            let Some(item) = tables::jobs::item(&*self.store, &job, id).await? else { continue };
+            if item.status != ItemStatus::Pending {
+                continue;
+            }
+            let Ok(Job { spec, state }) = self.job(&job).await else { continue };
+            let now = self.now();
+            let mut obstacles = Vec::from_iter(self.job_waits_for(&spec, &state, now));
+            obstacles.extend(self.obstacles(&spec, &state, &item, now).0);
+            found.push(WaitingFor { job, obstacles });
+        }
+        Ok(found)
+    }
+
+    /// What a job would do, as the fleet is now, without doing it.
+    pub async fn job_dry_run(&self, who: &Principal, job: NewJob, guess: DryRunGuess) -> Result<DryRun> {
+        who.must(Rights::SERVICE_CONNECT)?;
+        let spec = &JobSpec::new(job, who.actor(), 0, self.now())?;
+        let (mut targets, mut reasons, mut can_go) = (0, BTreeMap::new(), 0);
+        let source = match spec.condition.source() {
+            From::DeviceModules => Source::Modules,
+            _ => Source::Devices,
+        };
+        let (now, state) = (self.now(), JobState::new(spec.created, spec.start));
+        let mut last = None;
+        loop {
+            let chunk = self.index.scan(source, last.as_ref(), QUERY_CHUNK_ENTRIES);
+            let Some(end) = chunk.last() else { break };
+            last = Some(end.id().clone());
+            for entry in chunk.iter().filter(|entry| spec.condition.matches(&entry.document())) {
+                targets += 1;
+                let item = JobItem::new(entry.id().clone(), now);
+                let (obstacles, _) = self.obstacles(spec, &state, &item, now);
+                can_go += u64::from(obstacles.iter().all(|one| one.next().is_some()));
+                count(&mut reasons, &item.id, &obstacles);
+            }
+            tokio::task::yield_now().await;
+        }
+        let DryRunGuess { per_device, bytes_per_device } = guess;
+        let assumed =
+            Assumptions { targets, reachable: can_go, per_device, bytes_per_device, start: spec.start };
+        let forecast = spec.rollout.as_ref().map(|rollout| rollout.forecast(&assumed));
+        let forecast = forecast.transpose().map_err(|error| Error::Invalid(error.to_string()))?;
+        Ok(DryRun { targets, forecast, reasons })
+    }
+}
+
+fn cannot_be_undone(id: &JobId) -> String {
+    format!(
+        "nobody said how to undo job '{id}': give rollBack with a type and its parameters when it is created"
+    )
+}
+
+fn count(reasons: &mut BTreeMap<String, WaitingCount>, id: &TwinId, obstacles: &[Obstacle]) {
+    let codes = obstacles.iter().map(|obstacle| (obstacle.code(), obstacle.next()));
+    let none = obstacles.is_empty().then(|| ("go".to_owned(), None));
+    for (code, next) in codes.chain(none) {
+        let entry = reasons.entry(code);
+        let counted = entry.or_insert_with(|| WaitingCount { devices: 0, example: id.clone(), next });
+        counted.devices += 1;
+        counted.next = [counted.next, next].into_iter().flatten().min();
+    }
+}
