@@ -4,6 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::rollout::WaitingFor;
+
 /// Who set each desired property over whom, and why each configuration applies or does not.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -27,6 +29,9 @@ pub struct TwinExplanation {
     pub configurations: Vec<ExplainedConfiguration>,
     /// How many more configurations do not target it.
     pub left_out: usize,
+    /// Jobs with a rollout or gates that have not come to it yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<WaitingFor>,
 }
 
 /// A desired property, or the place of one.

@@ -32,6 +32,15 @@ pub struct JobRequest {
     pub wait_for_devices: Option<bool>,
     /// Ours: how long a device may take to report that it did what it was told; as long as the job runs if missing.
     pub device_timeout_in_seconds: Option<i64>,
+    /// Ours: how the job goes through its targets, and when it stops by itself (docs/rollouts.md).
+    #[schema(value_type = Option<Object>)]
+    pub rollout: Option<Value>,
+    /// Ours: what a device must bear to be acted on (docs/context.md).
+    #[schema(value_type = Option<Object>)]
+    pub gates: Option<Value>,
+    /// Ours: how the job is undone, if it does not patch twins: a `type` with its members.
+    #[schema(no_recursion)]
+    pub roll_back: Option<Box<JobRequest>>,
 }
 
 /// A twin's patch as jobs take it.
@@ -79,6 +88,24 @@ pub struct JobResponse {
     /// Ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_timeout_in_seconds: Option<u64>,
+    /// Ours: its policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub rollout: Option<Value>,
+    /// Ours: how far its rollout came, once it was planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub rollout_state: Option<Value>,
+    /// Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub gates: Option<Value>,
+    /// Ours: the job that this one undoes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undoes_job_id: Option<String>,
+    /// Ours: who created it.
+    #[serde(default)]
+    pub asked_by: String,
     /// Why it could not run.
     pub failure_reason: Option<String>,
     /// Always null; the SDKs expect it.

@@ -1,6 +1,7 @@
 //! Requests to domain values: pure, one direction.
 
 pub mod retirement;
+pub mod rollout;
 
 use std::time::Duration;
 
@@ -176,7 +177,6 @@ pub fn job_id(id: &str) -> Result<JobId, ApiError> {
 /// An import or export job's request (S 3).
 pub fn transfer(body: JobProperties) -> Result<NewTransfer, ApiError> {
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let missing = |field: &str| ApiError::bad(400_005, "ArgumentNull", format!("{field} is missing"));
     let container = |field: &str, url: Option<String>| match given(url) {
         Some(url) if url.len() > CONTAINER_URL_BYTES_MAX => {
             Err(ApiError::invalid(format!("{field} is longer than {CONTAINER_URL_BYTES_MAX} bytes")))
@@ -216,21 +216,25 @@ pub fn transfer(body: JobProperties) -> Result<NewTransfer, ApiError> {
     })
 }
 
-/// A job's request.
-pub fn job(id: &str, body: JobRequest) -> Result<NewJob, ApiError> {
-    same_id("jobId", id, body.job_id.as_deref())?;
-    let missing = |what: &str| ApiError::bad(400_005, "ArgumentNull", format!("{what} is missing"));
+fn missing(what: &str) -> ApiError {
+    ApiError::bad(400_005, "ArgumentNull", format!("{what} is missing"))
+}
+
+/// What a job does to each target.
+fn job_action(body: &mut JobRequest) -> Result<JobAction, ApiError> {
     let kind = body.r#type.as_deref().ok_or_else(|| missing("type"))?;
-    let action = match kind.to_ascii_lowercase().as_str() {
+    let wait_for_devices = body.wait_for_devices.unwrap_or(false);
+    Ok(match kind.to_ascii_lowercase().as_str() {
         "scheduleupdatetwin" => {
-            JobAction::PatchTwin(job_twin(body.update_twin.ok_or_else(|| missing("updateTwin"))?)?)
+            JobAction::PatchTwin(job_twin(body.update_twin.take().ok_or_else(|| missing("updateTwin"))?)?)
         }
-        "scheduledevicemethod" => JobAction::CallMethod {
-            call: method(body.cloud_to_device_method.ok_or_else(|| missing("cloudToDeviceMethod"))?)?,
-            wait_for_devices: body.wait_for_devices.unwrap_or(false),
-        },
+        "scheduledevicemethod" => {
+            let call = body.cloud_to_device_method.take();
+            let call = method(call.ok_or_else(|| missing("cloudToDeviceMethod"))?)?;
+            JobAction::CallMethod { call, wait_for_devices }
+        }
         _ => {
-            let parameters = body.parameters.unwrap_or_default();
+            let parameters = body.parameters.take().unwrap_or_default();
             let management = Management::parse(kind, &parameters).ok_or_else(|| {
                 let ours = Management::KINDS.join(", ");
                 let text = format!(
@@ -238,12 +242,17 @@ pub fn job(id: &str, body: JobRequest) -> Result<NewJob, ApiError> {
                 );
                 ApiError::bad(400_000, "GenericBadRequest", text)
             })?;
-            JobAction::Manage {
-                management: management.map_err(|error| ApiError::invalid(error.to_string()))?,
-                wait_for_devices: body.wait_for_devices.unwrap_or(false),
-            }
+            let management = management.map_err(|error| ApiError::invalid(error.to_string()))?;
+            JobAction::Manage { management, wait_for_devices }
         }
-    };
+    })
+}
+
+/// A job's request.
+pub fn job(id: &str, mut body: JobRequest) -> Result<NewJob, ApiError> {
+    same_id("jobId", id, body.job_id.as_deref())?;
+    let action = job_action(&mut body)?;
+    let roll_back = body.roll_back.take().map(|mut undo| job_action(&mut undo)).transpose()?;
     let start = body.start_time.as_deref().filter(|text| !text.is_empty()).map(|text| {
         let parsed = Timestamp::parse(text);
         parsed.ok_or_else(|| {
@@ -261,6 +270,9 @@ pub fn job(id: &str, body: JobRequest) -> Result<NewJob, ApiError> {
         start: start.transpose()?,
         execution_max: body.max_execution_time_in_seconds.map(seconds),
         device_timeout: body.device_timeout_in_seconds.map(seconds),
+        rollout: rollout::policy(body.rollout)?,
+        gates: rollout::gates(body.gates)?,
+        roll_back,
     })
 }
 

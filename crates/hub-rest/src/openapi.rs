@@ -39,6 +39,10 @@ fn schemas() -> Map<String, Value> {
     schema::<hub_api::query::QueryRequest>(into);
     schema::<hub_api::job::JobRequest>(into);
     schema::<hub_api::job::JobResponse>(into);
+    schema::<hub_api::rollout::RolloutDecision>(into);
+    schema::<hub_api::rollout::JobWaiting>(into);
+    schema::<hub_api::rollout::DryRunRequest>(into);
+    schema::<hub_api::rollout::DryRun>(into);
     schema::<hub_api::preview::PreviewRequest>(into);
     schema::<hub_api::preview::Preview>(into);
     schema::<hub_api::configuration::Configuration>(into);
@@ -96,6 +100,9 @@ fn bodies(method: &str, path: &str) -> (&'static str, &'static str) {
         ("get", "/jobs/v2/query") => ("", "JobResponse[]"),
         ("get", "/jobs/v2/{id}") | ("post", "/jobs/v2/{id}/cancel") => ("", "JobResponse"),
         ("put", "/jobs/v2/{id}") => ("JobRequest", "JobResponse"),
+        ("post", "/api/jobs/preview") => ("DryRunRequest", "DryRun"),
+        ("get", "/api/jobs/{id}/waiting") => ("", "JobWaiting"),
+        ("post", "/api/jobs/{id}/rollout") => ("RolloutDecision", "JobResponse"),
         ("post", "/api/configurations/preview") => ("PreviewRequest", "Preview"),
         ("get", "/api/devices/{id}/explain" | "/api/devices/{id}/modules/{mid}/explain") => {
             ("", "TwinExplanation")

@@ -2,6 +2,7 @@
 
 pub mod explain;
 pub mod retirement;
+pub mod rollout;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -72,6 +73,7 @@ pub fn job(job: &Job) -> Result<JobResponse, ApiError> {
             parameters = Some(management.parameters()).filter(|parameters| !parameters.is_null());
             wait = Some(*wait_for_devices);
         }
+        JobAction::RestoreTwin => {}
     }
     let JobCounts { pending, running, succeeded, failed, cancelled } = state.counts;
     Ok(JobResponse {
@@ -88,6 +90,11 @@ pub fn job(job: &Job) -> Result<JobResponse, ApiError> {
         parameters,
         wait_for_devices: wait,
         device_timeout_in_seconds: spec.device_timeout.map(|timeout| timeout.as_secs()),
+        rollout: spec.rollout.as_ref().map(|rollout| rollout.to_json()),
+        rollout_state: state.rollout.as_ref().map(|rollout| rollout.to_json()),
+        gates: spec.gates.as_ref().map(|gates| gates.to_json()),
+        undoes_job_id: spec.undoes.as_ref().map(ToString::to_string),
+        asked_by: spec.asked_by.to_string(),
         failure_reason: state.failure.clone(),
         status_message: None,
         device_job_statistics: JobStatistics {

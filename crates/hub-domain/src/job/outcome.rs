@@ -23,6 +23,8 @@ pub const DEVICE_FAILED: &str = "DeviceFailed";
 pub const NOT_REPORTED: &str = "NotReported";
 /// Another rollout has the device.
 pub const DEVICE_BUSY: &str = "DeviceBusy";
+/// The device was retired.
+pub const DEVICE_RETIRED: &str = "DeviceRetired";
 /// The time of the whole job was over.
 pub const JOB_TIME_OVER: &str = "JobTimeOver";
 /// The hub stopped while it waited for an answer.
@@ -37,7 +39,7 @@ fn class_of(code: &str) -> Option<Class> {
         "404103" | "404104" => Some(Class::Offline),
         "504101" | NOT_REPORTED => Some(Class::TimedOut),
         "403800" | "429001" | "503005" | DEVICE_DEFERRED => Some(Class::Deferred),
-        "404001" | "404010" | "400004" | JOB_TIME_OVER | OUTCOME_UNKNOWN | DEVICE_BUSY => None,
+        "404001" | "404010" | DEVICE_RETIRED | "400004" | JOB_TIME_OVER | OUTCOME_UNKNOWN | DEVICE_BUSY => None,
         DEVICE_REJECTED => Some(Class::Rejected),
         _ => Some(Class::Failed),
     }
@@ -52,7 +54,7 @@ impl JobItem {
             (ItemStatus::Completed, _) => Some(Outcome::Succeeded),
             (ItemStatus::Cancelled, _) => Some(Outcome::Skipped),
             // It is gone.
-            (ItemStatus::Failed, "404001" | "404010") => Some(Outcome::Skipped),
+            (ItemStatus::Failed, "404001" | "404010" | DEVICE_RETIRED) => Some(Outcome::Skipped),
             (ItemStatus::Failed, DEVICE_BUSY) => Some(Outcome::Rejected),
             (ItemStatus::Failed, JOB_TIME_OVER) => Some(Outcome::TimedOut),
             (ItemStatus::Failed, code) => Some(class_of(code).map_or(Outcome::Failed, Class::outcome)),

@@ -361,7 +361,7 @@ pub(crate) fn item_error(error: &Error) -> ItemError {
     let code = match error {
         Error::DeviceNotFound(_) => "404001",
         Error::ModuleNotFound(_) => "404010",
-        Error::Retired { .. } => "DeviceRetired",
+        Error::Retired { .. } => outcome::DEVICE_RETIRED,
         Error::DeviceOffline { .. } => "404103",
         Error::DeviceGone => "404104",
         Error::TimedOut { .. } => "504101",

@@ -14,6 +14,7 @@ mod ours;
 mod preview;
 mod queries;
 mod retirement;
+mod rollouts;
 mod streams;
 mod transfers;
 mod twins;
@@ -156,6 +157,20 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/jobs/v2/query", &[("get", "List jobs")], || get(jobs::list)),
     route("/jobs/v2/{id}", &[("get", "Read a job"), ("put", "Create a job")], jobs::handlers),
     route("/jobs/v2/{id}/cancel", &[("post", "Cancel a job")], jobs::cancel_handlers),
+    route("/api/jobs/preview", &[("post", "Say what a job would do")], || post(rollouts::preview)),
+    route("/api/jobs/{id}/waiting", &[("get", "Count devices by what they wait for")], || {
+        get(rollouts::waiting)
+    }),
+    route(
+        "/api/jobs/{id}/rollout",
+        &[("post", "Pause, resume, approve, abort or roll back a rollout")],
+        || post(rollouts::decide),
+    ),
+    route(
+        "/api/context",
+        &[("get", "Where devices report facts, and named windows and places"), ("put", "Replace that")],
+        rollouts::context_handlers,
+    ),
     route("/api/status", &[("get", "The hub in numbers")], || get(ours::status)),
     Route {
         path: "/api/health",

@@ -17,6 +17,7 @@ pub fn explained(explained: Explained) -> api::TwinExplanation {
         properties: explained.properties.into_iter().map(property).collect(),
         configurations: explained.configurations.into_iter().map(configuration).collect(),
         left_out: explained.left_out,
+        waiting: explained.waiting.into_iter().map(super::rollout::waiting_for).collect(),
     }
 }
 
