@@ -73,6 +73,8 @@ pub enum Command {
     Method(Group<commands::method::Action>),
     /// Change twins of many devices or call a method of them, now or later, and watch how far it is.
     Job(Group<commands::job::Action>),
+    /// Show and replace what the hub knows of the context of devices: facts, maintenance windows, places, black-out dates.
+    Context(Group<commands::rollout::ContextAction>),
     /// Keep desired properties on every twin that a condition matches.
     Configuration(Group<commands::configuration::Action>),
     /// Run a query over all twins.
@@ -109,6 +111,7 @@ impl Command {
             Command::Twin(group) => commands::twin::run(&context, group.action).await,
             Command::Method(group) => commands::method::run(&context, group.action).await,
             Command::Job(group) => commands::job::run(&context, group.action).await,
+            Command::Context(group) => commands::rollout::run_context(&context, group.action).await,
             Command::Configuration(group) => commands::configuration::run(&context, group.action).await,
             Command::Query(single) => commands::query::run(&context, single.arguments).await,
             Command::Monitor(single) => commands::monitor::run(&context, single.arguments).await,
@@ -126,6 +129,7 @@ impl Command {
             Command::Twin(group) => &group.common,
             Command::Method(group) => &group.common,
             Command::Job(group) => &group.common,
+            Command::Context(group) => &group.common,
             Command::Configuration(group) => &group.common,
             Command::Query(single) => &single.common,
             Command::Monitor(single) => &single.common,

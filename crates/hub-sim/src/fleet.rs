@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fleetyard_device::agent::{Agent, End, Machine};
@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Fault, SimulatedMachine};
 
+/// How often a battery that is being charged is reported, and how much is charged meanwhile, in percent.
+const CHARGE_INTERVAL: Duration = Duration::from_secs(2);
+const CHARGE_STEP: u64 = 1;
 /// Pause before a device that failed tries again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
@@ -25,6 +28,9 @@ pub struct SimulatedDevice {
     pub connection: ConnectionString,
     /// What it does wrong.
     pub fault: Option<Fault>,
+    /// The charge of its battery at first, in percent; it is charged from then on, and reports it where docs/context.md
+    /// says. Without one it reports none.
+    pub battery: Option<u8>,
 }
 
 /// How a fleet is simulated.
@@ -72,6 +78,7 @@ struct Shared {
     connects: Semaphore,
     stats: Arc<FleetStats>,
     stop: CancellationToken,
+    started: Instant,
     options: FleetOptions,
 }
 
@@ -86,8 +93,15 @@ impl Fleet {
         let (stats, stop) = (Arc::new(FleetStats::default()), CancellationToken::new());
         let devices = std::mem::take(&mut options.devices);
         let connects = Semaphore::new(options.connects_at_once.max(1));
-        let shared =
-            Arc::new(Shared { tls, http, connects, stats: stats.clone(), stop: stop.clone(), options });
+        let shared = Arc::new(Shared {
+            tls,
+            http,
+            connects,
+            stats: stats.clone(),
+            stop: stop.clone(),
+            started: Instant::now(),
+            options,
+        });
         let mut tasks = JoinSet::new();
         for device in devices {
             tasks.spawn(live(shared.clone(), device));
@@ -164,9 +178,30 @@ async fn boot(shared: &Shared, device: &SimulatedDevice) -> Result<End> {
     shared.stats.connects.fetch_add(1, Ordering::Relaxed);
     shared.stats.connected.fetch_add(1, Ordering::Relaxed);
     let _counted = Counted(&shared.stats.connected);
-    let end = serve(shared, &client, machine, inbox).await?;
+    let end = tokio::select! {
+        biased;
+        end = serve(shared, &client, machine, inbox) => end?,
+        () = charge(&client, device.battery, shared.started) => End::Closed,
+    };
     client.close().await;
     Ok(end)
+}
+
+/// Reports the battery until it is full; never ends.
+async fn charge(client: &DeviceClient, battery: Option<u8>, since: Instant) {
+    let Some(first) = battery else { return std::future::pending().await };
+    loop {
+        let steps = since.elapsed().as_secs() / CHARGE_INTERVAL.as_secs();
+        let percent = (u64::from(first) + steps * CHARGE_STEP).min(100);
+        let report =
+            json!({ "context": { "power": { "batteryPercent": percent, "charging": percent < 100 } } });
+        // Repeated with the next one, or after the next boot.
+        let reported = client.report(&report).await.is_ok();
+        if reported && percent == 100 {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(CHARGE_INTERVAL).await;
+    }
 }
 
 async fn serve(

@@ -13,6 +13,9 @@ use crate::{Fault, image};
 /// What runs on a device that was never updated.
 const FACTORY_VERSION: &str = "1.0.0";
 
+/// Ends the version of an image that is meant to fail.
+const BROKEN_SUFFIX: &str = "-broken";
+
 /// What survives a reboot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Disk {
@@ -97,6 +100,14 @@ impl SimulatedMachine {
         if self.fault == Some(fault) { Err(Failure::new(code, message)) } else { Ok(()) }
     }
 
+    /// Images whose version ends so fail their self-test on every second device, by the sum of its folder's name.
+    fn is_broken(&self) -> bool {
+        let name =
+            self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let sum: u32 = name.bytes().map(u32::from).sum();
+        self.firmware_version().ends_with(BROKEN_SUFFIX) && sum.is_multiple_of(2)
+    }
+
     /// Damages the downloaded image, if that is the fault.
     fn damage(&self) -> std::io::Result<()> {
         let path = self.download_path();
@@ -154,6 +165,9 @@ impl Machine for SimulatedMachine {
                 self.fails(Fault::DownloadFails, "downloadFailed", "the network of this device is down")
             }
             Step::Verifying => self.damage().map_err(storage),
+            Step::Confirming if self.is_broken() => {
+                Err(Failure::new("selfTestFailed", "this firmware does not find the sensor of this device"))
+            }
             Step::Confirming => {
                 self.fails(Fault::ConfirmFails, "selfTestFailed", "the new firmware failed its self-test")
             }

@@ -62,7 +62,7 @@ fn item(name: &str, number: usize, key: &str) -> Value {
         "id": name,
         "importMode": "create",
         "authentication": { "type": "sas", "symmetricKey": { "primaryKey": key, "secondaryKey": key } },
-        "tags": { "site": site, "ring": ring },
+        "tags": { "site": site, "ring": ring, "zone": super::rollout::ZONES[number % 3] },
         "properties": { "desired": {} },
     })
 }
@@ -92,7 +92,10 @@ pub async fn start(
     let host = place.endpoints.device_host();
     let device = |(number, name): (usize, &String)| {
         let text = format!("HostName={host};DeviceId={name};SharedAccessKey={key}");
-        Ok(SimulatedDevice { connection: ConnectionString::parse(&text)?, fault: expected.fault(number) })
+        let connection = ConnectionString::parse(&text)?;
+        // Some batteries are low at first, and are being charged.
+        let battery = if number.is_multiple_of(7) { 10 } else { 90 };
+        Ok(SimulatedDevice { connection, fault: expected.fault(number), battery: Some(battery) })
     };
     let options = FleetOptions {
         devices: names.iter().enumerate().map(device).collect::<Result<_>>()?,

@@ -5,6 +5,7 @@ mod fleet;
 mod operations;
 mod patterns;
 mod place;
+mod rollout;
 
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use serde_json::Value;
 use self::fleet::Expected;
 use self::place::Place;
 
+/// Devices below which the waves of the rollout would be too small to show anything.
+const ROLLOUT_DEVICES_MIN: usize = 60;
 /// Devices of a demo.
 const DEVICES_MAX: usize = 10_000;
 /// How often the hub is asked how far a pattern is.
@@ -29,15 +32,37 @@ const PAGE_ROWS: usize = 1000;
 /// What to play.
 #[derive(clap::Args)]
 pub struct Options {
-    /// How many devices.
-    #[arg(long, default_value_t = 200)]
-    devices: usize,
+    /// What to play: the patterns of device management, or a rollout that stops itself and one that goes through.
+    #[arg(long, value_enum, default_value_t = Scenario::Patterns)]
+    scenario: Scenario,
+    /// How many devices: 200 for the patterns, 1000 for the rollout without it.
+    #[arg(long)]
+    devices: Option<usize>,
     /// Let some devices fail in each way that an update can, and check that each ends in the right state.
     #[arg(long)]
     faults: bool,
     /// Leave hub and devices running at the end and print how to look around.
     #[arg(long)]
     keep: bool,
+}
+
+/// What can be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Scenario {
+    /// The five patterns, a job, and automatic configurations.
+    Patterns,
+    /// Rollouts of firmware: a bad image, then a good one.
+    Rollout,
+}
+
+impl Options {
+    fn count(&self) -> usize {
+        let usual = match self.scenario {
+            Scenario::Patterns => 200,
+            Scenario::Rollout => 1000,
+        };
+        self.devices.unwrap_or(usual)
+    }
 }
 
 /// What the steps share.
@@ -49,16 +74,22 @@ struct Stage {
 
 /// Plays the demo.
 pub async fn run(options: Options) -> Result<()> {
-    let least = if options.faults { Expected::FAULTS } else { 1 };
-    if !(least..=DEVICES_MAX).contains(&options.devices) {
-        bail!("--devices {} is not valid: expected {least} to {DEVICES_MAX}", options.devices);
+    let least = match options.scenario {
+        Scenario::Rollout if options.faults => bail!("--faults belongs to the scenario patterns"),
+        Scenario::Rollout => ROLLOUT_DEVICES_MIN,
+        Scenario::Patterns if options.faults => Expected::FAULTS,
+        Scenario::Patterns => 1,
+    };
+    let count = options.count();
+    if !(least..=DEVICES_MAX).contains(&count) {
+        bail!("--devices {count} is not valid: expected {least} to {DEVICES_MAX}");
     }
     let place = Place::start().await?;
     println!("a hub runs on {} (data in {})", place.endpoints.https, place.data().display());
     let played = play(&place, &options).await;
     match &played {
         Ok(fleet) => {
-            println!("\nall {} devices are where they should be", options.devices);
+            println!("\nall {count} devices are where they should be");
             if options.keep {
                 place.explain();
                 tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
@@ -78,11 +109,15 @@ pub async fn run(options: Options) -> Result<()> {
 async fn play(place: &Place, options: &Options) -> Result<hub_sim::Fleet> {
     let client = place.client()?;
     let expected = Expected::new(options.faults);
-    let (fleet, devices) = fleet::start(place, &client, options.devices, &expected).await?;
+    let (fleet, devices) = fleet::start(place, &client, options.count(), &expected).await?;
     let stage = Stage { client, devices, expected };
     stage
         .until("connected", "connectionState = 'Connected' AND IS_DEFINED(properties.reported.device.bootId)")
         .await?;
+    if options.scenario == Scenario::Rollout {
+        rollout::play(&stage).await?;
+        return Ok(fleet);
+    }
     patterns::reboot(&stage).await?;
     patterns::factory_reset(&stage).await?;
     patterns::configuration(&stage).await?;

@@ -99,12 +99,11 @@ pub async fn configuration(stage: &Stage) -> Result<()> {
     stage.show("SELECT properties.reported.configuration.state AS state, properties.reported.configuration.values.interval AS interval, COUNT() AS devices FROM devices GROUP BY properties.reported.configuration.state, properties.reported.configuration.values.interval").await
 }
 
-/// Stores an image and updates all devices: done is who runs the new version after its reboot.
-pub async fn firmware(stage: &Stage) -> Result<()> {
-    println!("\n4. firmware update to {NEW_VERSION}");
-    let image = hub_sim::make_image(NEW_VERSION, IMAGE_BYTES);
+/// Stores an image; gives what a firmware update to it takes.
+pub async fn store_image(stage: &Stage, version: &str) -> Result<Value> {
+    let image = hub_sim::make_image(version, IMAGE_BYTES);
     let size = image.len();
-    let name = format!("demo-{NEW_VERSION}");
+    let name = format!("demo-{version}");
     let request =
         stage.client.request(Method::POST, &["api", "artifacts"]).query(&[("name", &name)]).body(image);
     let artifact = stage.client.json(request).await.context("storing the image")?;
@@ -113,7 +112,13 @@ pub async fn firmware(stage: &Stage) -> Result<()> {
     let grant =
         stage.client.write(Method::POST, &["api", "artifacts", sha256, "grants"], &grant, None).await?;
     let url = stage.client.url(grant["path"].as_str().context("the image's link")?);
-    let payload = json!({ "version": NEW_VERSION, "url": url, "sha256": sha256, "size": size });
+    Ok(json!({ "version": version, "url": url, "sha256": sha256, "size": size }))
+}
+
+/// Stores an image and updates all devices: done is who runs the new version after its reboot.
+pub async fn firmware(stage: &Stage) -> Result<()> {
+    println!("\n4. firmware update to {NEW_VERSION}");
+    let payload = store_image(stage, NEW_VERSION).await?;
     call_all(stage, "firmwareUpdate", &payload, 202).await?;
     let faulty = stage.expected.len();
     let good = format!(

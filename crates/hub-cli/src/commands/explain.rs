@@ -48,6 +48,14 @@ fn lines(explanation: &TwinExplanation) -> Vec<String> {
     if explanation.left_out > 0 {
         lines.push(format!("  and {} more that do not target it", explanation.left_out));
     }
+    for job in &explanation.waiting {
+        lines.push(format!("waiting for job {}", job.job_id));
+        if job.reasons.is_empty() {
+            lines.push("  nothing is in the way: it is its turn".into());
+        }
+        let text = |reason: &Value| format!("  {}", reason["text"].as_str().unwrap_or_default());
+        lines.extend(job.reasons.iter().map(text));
+    }
     lines
 }
 
@@ -150,6 +158,10 @@ mod tests {
                 {"id": "weak", "priority": 1, "content": "moduleContent", "targets": true, "status": "Targeted", "reason": "r2", "condition": absent},
                 {"id": "away", "priority": 1, "content": "moduleContent", "targets": false, "reason": "r3", "condition": both},
             ],
+            "waiting": [
+                {"jobId": "night", "reasons": [{"code": "offline", "text": "not connected"}]},
+                {"jobId": "next", "reasons": []},
+            ],
         });
         let explanation = serde_json::from_value(body).expect("an explanation");
         let expected = [
@@ -170,6 +182,10 @@ mod tests {
             "      ✗ tags.site = 'b'  (tags.site is \"a\")",
             "      ? tags.floor = 1  (tags.floor is not there)",
             "  and 2 more that do not target it",
+            "waiting for job night",
+            "  not connected",
+            "waiting for job next",
+            "  nothing is in the way: it is its turn",
         ];
         assert_eq!(lines(&explanation), expected);
     }

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::twin::sections;
-use super::{pages, query_all, quoted, read_json, transfer};
+use super::{pages, query_all, quoted, read_json, rollout, transfer};
 use crate::Context;
 use crate::error::{Error, Exit, Result};
 use crate::output::{cell, line, note, progress};
@@ -32,7 +32,7 @@ const COLUMNS: [(&str, &str); 7] = [
     ("succeeded", "deviceJobStatistics.succeededCount"),
     ("failed", "deviceJobStatistics.failedCount"),
 ];
-const FIELDS: [(&str, &str); 19] = [
+const FIELDS: [(&str, &str); 23] = [
     ("job", "jobId"),
     ("type", "type"),
     ("status", "status"),
@@ -42,6 +42,10 @@ const FIELDS: [(&str, &str); 19] = [
     ("waits for devices", "waitForDevices"),
     ("parameters", "parameters"),
     ("seconds for a report", "deviceTimeoutInSeconds"),
+    ("gates", "gates"),
+    ("rollout", "rolloutState.phase"),
+    ("undoes", "undoesJobId"),
+    ("asked by", "askedBy"),
     ("twin", "updateTwin"),
     ("created", "createdTime"),
     ("start", "startTime"),
@@ -173,9 +177,34 @@ pub struct Create {
     /// How long a device may take to report that it did what it was told, in seconds; as long as the job runs without it.
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["tags", "desired", "method"])]
     device_timeout: Option<u64>,
+    #[command(flatten)]
+    rollout: Rollout,
     /// Watch it to its end, as `job watch` does.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     watch: bool,
+}
+
+/// How it goes through the devices.
+#[derive(Args, Debug)]
+pub struct Rollout {
+    /// In waves, with caps and stop rules: the document of docs/rollouts.md as JSON, @FILE, or - for standard input.
+    #[arg(long, value_name = "JSON")]
+    rollout: Option<String>,
+    /// Only while a device can bear it: the document of docs/context.md, likewise.
+    #[arg(long, value_name = "JSON")]
+    gates: Option<String>,
+    /// How it is undone if it does not patch twins: {"type": …} with its members, likewise.
+    #[arg(long, value_name = "JSON")]
+    roll_back: Option<String>,
+    /// Only show what it would do: waves, times, and what would stand in the way now.
+    #[arg(long)]
+    dry_run: bool,
+    /// A guess of what one device needs, for the dry run.
+    #[arg(long, value_name = "SECONDS", requires = "dry_run")]
+    seconds_per_device: Option<u64>,
+    /// A guess of what is sent to one device, likewise.
+    #[arg(long, value_name = "BYTES", requires = "dry_run")]
+    bytes_per_device: Option<u64>,
 }
 
 /// What to do with jobs.
@@ -217,6 +246,45 @@ pub enum Action {
         /// The job.
         id: String,
     },
+    /// Count the devices of a job by what they wait for.
+    Waiting {
+        /// The job.
+        id: String,
+    },
+    /// Begin nothing new in a rollout until somebody resumes it.
+    Pause {
+        /// The job.
+        id: String,
+        /// Why, for those who ask later.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let a rollout go on that is paused, or that a rule stopped.
+    Resume {
+        /// The job.
+        id: String,
+    },
+    /// Let the next wave of a rollout open.
+    Approve {
+        /// The job.
+        id: String,
+    },
+    /// End a rollout after what is in flight.
+    Abort {
+        /// The job.
+        id: String,
+        /// Why, for those who ask later.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// End a rollout and undo what was done, by a job of its own; also after its end.
+    RollBack {
+        /// The job.
+        id: String,
+        /// Why, for those who ask later.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
 }
 
 /// Does it.
@@ -251,6 +319,12 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
             let request = client.request(Method::POST, &["jobs", "v2", &id, "cancel"]);
             context.output.one(&client.json(request).await?, &FIELDS)
         }
+        Action::Waiting { id } => rollout::waiting(context, &id).await,
+        Action::Pause { id, reason } => decided(context, &id, "pause", Some(&reason)).await,
+        Action::Resume { id } => decided(context, &id, "resume", None).await,
+        Action::Approve { id } => decided(context, &id, "approve", None).await,
+        Action::Abort { id, reason } => decided(context, &id, "abort", Some(&reason)).await,
+        Action::RollBack { id, reason } => decided(context, &id, "rollBack", Some(&reason)).await,
     }
 }
 
@@ -259,11 +333,19 @@ fn is_transfer(job: &Value) -> bool {
     job["status"] == "unknown"
 }
 
+async fn decided(context: &Context, id: &str, action: &str, reason: Option<&str>) -> Result<()> {
+    context.output.one(&rollout::decide(context, id, action, reason).await?, &FIELDS)
+}
+
 fn path(id: &str) -> [&str; 3] {
     ["jobs", "v2", id]
 }
 
 async fn create(context: &Context, job: &Create) -> Result<()> {
+    if job.rollout.dry_run {
+        let Rollout { seconds_per_device, bytes_per_device, .. } = job.rollout;
+        return rollout::dry_run(context, body(job)?, seconds_per_device, bytes_per_device).await;
+    }
     let created = context.client.write(Method::PUT, &path(&job.id), &body(job)?, None).await?;
     if job.watch { watch(context, &job.id, created).await } else { context.output.one(&created, &FIELDS) }
 }
@@ -276,6 +358,12 @@ fn body(job: &Create) -> Result<Value> {
         "maxExecutionTimeInSeconds": job.max_time,
         "deviceTimeoutInSeconds": job.device_timeout,
     });
+    let Rollout { rollout, gates, roll_back, .. } = &job.rollout;
+    for (name, document) in [("rollout", rollout), ("gates", gates), ("rollBack", roll_back)] {
+        if let Some(document) = document {
+            body[name] = read_json(document)?;
+        }
+    }
     if let Some(method) = &job.what.method {
         body["type"] = Kind::Method.on_the_wire().into();
         body["cloudToDeviceMethod"] = json!({
@@ -363,7 +451,11 @@ fn show(context: &Context, bar: &ProgressBar, job: &Value, before: &Value) -> Re
 fn headline(job: &Value) -> String {
     match job["status"].as_str() {
         Some("scheduled") => format!("scheduled for {}", cell(job, "startTime")),
-        status => status.unwrap_or_default().into(),
+        status => {
+            let phase = job["rolloutState"]["phase"].as_str().filter(|phase| *phase != "running");
+            let phase = phase.map(|phase| format!(", {phase}")).unwrap_or_default();
+            format!("{}{phase}", status.unwrap_or_default())
+        }
     }
 }
 

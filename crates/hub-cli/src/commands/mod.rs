@@ -14,6 +14,7 @@ pub mod monitor;
 pub mod policy;
 pub mod query;
 pub mod retirement;
+pub mod rollout;
 pub mod simulate;
 pub mod status;
 pub mod transfer;

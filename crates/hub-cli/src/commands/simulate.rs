@@ -42,6 +42,9 @@ pub struct Arguments {
     /// What a device does wrong: the first one given is for the first device, and so on.
     #[arg(long, value_name = "FAULT", value_parser = PossibleValuesParser::new(Fault::ALL.map(Fault::as_str)))]
     fault: Vec<String>,
+    /// The charge of their batteries at first, in percent; they are charged from then on, and report it.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    battery: Option<u8>,
     /// Where the devices keep their firmware slots; a temporary folder without it.
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
@@ -130,7 +133,7 @@ async fn devices(context: &Context, ids: &[String], arguments: &Arguments) -> Re
             ConnectionString::parse(&text).map_err(|error| Error::failed(format!("{id}: {error}")))?;
         let fault = arguments.fault.get(index);
         let fault = fault.and_then(|name| Fault::ALL.into_iter().find(|fault| fault.as_str() == name));
-        Ok(SimulatedDevice { connection, fault })
+        Ok(SimulatedDevice { connection, fault, battery: arguments.battery })
     });
     let devices = fetched.buffered(KEYS_AT_ONCE).try_collect().await;
     bar.finish_and_clear();
