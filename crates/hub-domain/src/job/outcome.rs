@@ -39,7 +39,9 @@ fn class_of(code: &str) -> Option<Class> {
         "404103" | "404104" => Some(Class::Offline),
         "504101" | NOT_REPORTED => Some(Class::TimedOut),
         "403800" | "429001" | "503005" | DEVICE_DEFERRED => Some(Class::Deferred),
-        "404001" | "404010" | DEVICE_RETIRED | "400004" | JOB_TIME_OVER | OUTCOME_UNKNOWN | DEVICE_BUSY => None,
+        "404001" | "404010" | DEVICE_RETIRED | "400004" | JOB_TIME_OVER | OUTCOME_UNKNOWN | DEVICE_BUSY => {
+            None
+        }
         DEVICE_REJECTED => Some(Class::Rejected),
         _ => Some(Class::Failed),
     }

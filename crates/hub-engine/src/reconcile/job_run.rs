@@ -221,9 +221,9 @@ impl<'h> JobRun<'h> {
                         true => Err(Error::Contended(item.id.clone())),
                         false => write_twin(hub, &self.spec, &mut txn, item, act).await?,
                     };
-                    let taken = taken.map(|version| (None, version)).map_err(|error| {
-                        item_error(&hub.retired_or(&item.id.device, error))
-                    });
+                    let taken = taken
+                        .map(|version| (None, version))
+                        .map_err(|error| item_error(&hub.retired_or(&item.id.device, error)));
                     let after = self.spec.taken(begun.clone(), taken, now);
                     state.moved(&begun, &after, now);
                     after

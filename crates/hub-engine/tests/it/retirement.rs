@@ -206,6 +206,9 @@ async fn an_erasure_removes_everything_and_proves_it() {
         start: None,
         execution_max: None,
         device_timeout: None,
+        rollout: None,
+        gates: None,
+        roll_back: None,
     };
     test.hub.job_create(&test.owner(), job).await.expect("created");
     while !test
@@ -445,6 +448,9 @@ async fn a_device_in_a_running_job_fails_there_and_the_job_goes_on() {
         start: None,
         execution_max: None,
         device_timeout: None,
+        rollout: None,
+        gates: None,
+        roll_back: None,
     };
     test.hub.job_create(&test.owner(), job).await.expect("created");
     let job = async || test.hub.job_get(&test.owner(), &name()).await.expect("a job").state;
