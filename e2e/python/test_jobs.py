@@ -413,7 +413,7 @@ def test_each_error_class(hub, fleet, jobs):
         ("a method that must answer too soon", invalid, creating(method_job(condition, response=4))),
         ("a method that may answer too late", invalid, creating(method_job(condition, response=301))),
         ("a device that may come too late", invalid, creating(method_job(condition, connect=301))),
-        ("another type", (400, "GenericBadRequest"), creating(JobRequest(type="rebootDevice", query_condition=condition))),
+        ("another type", (400, "GenericBadRequest"), creating(JobRequest(type="restoreFromBackup", query_condition=condition))),
         ("no type", null, creating(JobRequest(query_condition=condition))),
         ("no time", invalid, creating(twin_job(condition, {"x": 1}, max_execution_time_in_seconds=0))),
         ("endless time", invalid, creating(twin_job(condition, {"x": 1}, max_execution_time_in_seconds=10**15))),
