@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hub_domain::context::{HubContext, Reason};
 use hub_domain::id::TwinId;
-use hub_domain::job::{Act, ItemError, JobItem, JobSpec, JobState};
+use hub_domain::job::{ItemError, JobItem, JobSpec, JobState};
 use hub_domain::rights::Rights;
 use hub_domain::rollout::{Phase, RolloutStep};
 use hub_domain::time::Timestamp;
@@ -76,7 +76,7 @@ impl Obstacle {
             Obstacle::Again(_, Some(error)) => format!("again.{}", error.code),
             Obstacle::Again(_, None) => "again".to_owned(),
             Obstacle::Offline => "offline".to_owned(),
-            Obstacle::Gate(reason) => format!("{}.{}", reason.gate.as_str(), reason.code.as_str()),
+            Obstacle::Gate(reason) => reason.key(),
             Obstacle::Never(error) => format!("never.{}", error.code),
         }
     }
@@ -181,9 +181,9 @@ impl Hub {
     }
 
     fn reachable(&self, spec: &JobSpec, id: &TwinId) -> Result<()> {
-        match spec.action.act() {
-            Act::Call(_) => self.reach(id),
-            Act::Patch(_) | Act::Restore => self.index.get(id).map(drop).ok_or_else(|| error::not_found(id)),
+        match spec.action.is_patch() {
+            true => self.index.get(id).map(drop).ok_or_else(|| error::not_found(id)),
+            false => self.reach(id),
         }
     }
 

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hub_domain::id::{JobId, TwinId};
 use hub_domain::job::{JobError, JobSpec, JobState, JobStatus, NewJob};
+use hub_domain::query::{self as queries, Condition};
 use hub_domain::rights::Rights;
 use hub_domain::time::Timestamp;
+use hub_index::Source;
 use hub_store::{PageLen, keys, tables};
 use tokio::sync::{Notify, Semaphore};
 
@@ -130,6 +132,16 @@ impl Jobs {
     pub(crate) fn wake(&self, id: &JobId) {
         if let Some(wake) = self.state().running.get(id) {
             wake.notify_one();
+        }
+    }
+}
+
+/// Among which twins the targets of a job with this condition are.
+pub(crate) fn targets_among(condition: &Condition) -> Source {
+    match condition.source() {
+        queries::Source::DeviceModules => Source::Modules,
+        queries::Source::Devices | queries::Source::DeviceJobs | queries::Source::RetiredDevices => {
+            Source::Devices
         }
     }
 }

@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use hub_domain::id::{JobId, TwinId};
 use hub_domain::job::{ItemStatus, JobItem, JobSpec, JobState, NewJob};
-use hub_domain::query::Source as From;
 use hub_domain::rights::Rights;
 use hub_domain::rollout::{Assumptions, Forecast};
 use hub_domain::time::Timestamp;
-use hub_index::Source;
+use hub_index::Next;
 use hub_store::{PageLen, keys, tables};
 
 use crate::Hub;
 use crate::access::Principal;
-use crate::config::QUERY_CHUNK_ENTRIES;
 use crate::context::Obstacle;
 use crate::error::{Error, Result};
-use crate::jobs::Job;
+use crate::jobs::{Job, targets_among};
 
 /// What somebody decides about a rollout. The texts are reasons, in his words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,24 +185,23 @@ impl Hub {
         who.must(Rights::SERVICE_CONNECT)?;
         let spec = &JobSpec::new(job, who.actor(), 0, self.now())?;
         let (mut targets, mut reasons, mut can_go) = (0, BTreeMap::new(), 0);
-        let source = match spec.condition.source() {
-            From::DeviceModules => Source::Modules,
-            _ => Source::Devices,
-        };
         let (now, state) = (self.now(), JobState::new(spec.created, spec.start));
-        let mut last = None;
+        let mut selection = self.index.select(targets_among(&spec.condition), &spec.condition, [], None);
         loop {
-            let chunk = self.index.scan(source, last.as_ref(), QUERY_CHUNK_ENTRIES);
-            let Some(end) = chunk.last() else { break };
-            last = Some(end.id().clone());
-            for entry in chunk.iter().filter(|entry| spec.condition.matches(&entry.document())) {
-                targets += 1;
-                let item = JobItem::new(entry.id().clone(), now);
-                let (obstacles, _) = self.obstacles(spec, &state, &item, now);
-                can_go += u64::from(obstacles.iter().all(|one| one.next().is_some()));
-                count(&mut reasons, &item.id, &obstacles);
-            }
-            tokio::task::yield_now().await;
+            let entry = match selection.next() {
+                Next::Found(entry) => entry,
+                Next::Pause => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Next::End => break,
+            };
+            targets += 1;
+            let item = JobItem::new(entry.id().clone(), now);
+            let (obstacles, _) = self.obstacles(spec, &state, &item, now);
+            can_go += u64::from(obstacles.iter().all(|one| one.next().is_some()));
+            count(&mut reasons, &item.id, &obstacles);
+            tokio::task::consume_budget().await;
         }
         let DryRunGuess { per_device, bytes_per_device } = guess;
         let assumed =

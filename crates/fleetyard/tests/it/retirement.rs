@@ -1,40 +1,21 @@
 //! The end of a device's life with the real program: its keys fail on every protocol, its connections end, and the command
 //! line retires, restores, replaces and exports. Sockets are spoken to byte by byte, so that no client retries for a test.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hub_domain::sas::{SymmetricKey, make_token};
 use hub_domain::time::Timestamp;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Hub, folder, soon};
+use crate::support::{Hub, dial, folder, soon};
 
 /// CONNACK of a connection that is taken.
 const ACCEPTED: u8 = 0;
 /// CONNACK of one that proves nothing.
 const NOT_AUTHORIZED: u8 = 5;
-
-async fn dial(data: &Path, address: &str) -> TlsStream<TcpStream> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(data.join("tls/ca.pem")).expect("its CA")).expect("a CA");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("TLS versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let socket = TcpStream::connect(address).await.expect("it listens");
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    soon("the handshake", connector.connect(name, socket)).await.expect("it is trusted")
-}
 
 /// The address behind a word such as `mqtt` of what the hub said when it was ready.
 fn address(hub: &Hub, word: &str) -> String {
@@ -55,7 +36,7 @@ fn connect(device: &str, token: &str) -> Vec<u8> {
 
 /// Connects over MQTT; gives the code of CONNACK and the connection.
 async fn mqtt(hub: &Hub, device: &str, token: &str) -> (u8, TlsStream<TcpStream>) {
-    let mut stream = dial(&hub.data, &address(hub, "mqtt")).await;
+    let mut stream = dial(&address(hub, "mqtt"), &hub.data.join("tls/ca.pem")).await;
     stream.write_all(&connect(device, token)).await.expect("written");
     let mut answer = [0; 4];
     soon("CONNACK", stream.read_exact(&mut answer)).await.expect("an answer");
@@ -65,7 +46,7 @@ async fn mqtt(hub: &Hub, device: &str, token: &str) -> (u8, TlsStream<TcpStream>
 
 /// Connects over MQTT in WebSocket frames; gives the code of CONNACK and the connection.
 async fn websocket(hub: &Hub, device: &str, token: &str) -> (u8, TlsStream<TcpStream>) {
-    let mut stream = dial(&hub.data, &address(hub, "https")).await;
+    let mut stream = dial(&address(hub, "https"), &hub.data.join("tls/ca.pem")).await;
     let upgrade = "GET /$iothub/websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
     stream.write_all(upgrade.as_bytes()).await.expect("written");
@@ -96,7 +77,7 @@ fn token(device: &Value) -> String {
 
 /// What HTTPS says to a device that shows its own token.
 async fn https(hub: &Hub, path: &str, token: &str) -> String {
-    let mut stream = dial(&hub.data, &address(hub, "https")).await;
+    let mut stream = dial(&address(hub, "https"), &hub.data.join("tls/ca.pem")).await;
     let request = format!(
         "GET {path}?api-version=2021-04-12 HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\nConnection: close\r\n\r\n"
     );

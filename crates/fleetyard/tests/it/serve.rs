@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
+use rustls_pki_types::CertificateDer;
 
-use crate::support::{Hub, folder, program, run, soon};
+use crate::support::{Hub, dial, folder, program, run, soon};
 
 /// Name and content of every file that must not change; the store is not among them.
 fn files(data: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -170,18 +167,7 @@ async fn a_second_signal_is_not_needed_and_the_first_ends_in_order() {
 
 /// The certificate that the hub shows to a client that trusts `ca`.
 async fn shown(address: &str, ca: &Path) -> CertificateDer<'static> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).expect("a CA")).expect("a CA");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("TLS versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let socket = TcpStream::connect(address).await.expect("it listens");
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = soon("the handshake", connector.connect(name, socket)).await.expect("it is trusted");
+    let stream = dial(address, ca).await;
     stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone()
 }
 

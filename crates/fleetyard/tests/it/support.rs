@@ -2,12 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio_rustls::client::TlsStream;
 
 /// Longest wait for anything that the hub is to do.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -154,4 +159,20 @@ impl Hub {
 /// A folder for one test.
 pub fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
+}
+
+/// A TLS connection to the hub at `address`, by somebody who trusts nobody but the authority in `ca`.
+pub async fn dial(address: &str, ca: &Path) -> TlsStream<TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).expect("a CA")).expect("a CA");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let socket = TcpStream::connect(address).await.expect("it listens");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    soon("the handshake", connector.connect(name, socket)).await.expect("it is trusted")
 }

@@ -142,12 +142,6 @@ impl JobItem {
         Self { status, not_before, error: Some(error), acted: None, answer: None, version: None, ..self }
     }
 
-    /// Without the answer, unless it was the last.
-    #[must_use]
-    pub(super) fn keep_answer(self, keep: bool) -> Self {
-        if keep { self } else { Self { answer: None, ..self } }
-    }
-
     /// The job turns to it.
     #[must_use]
     pub fn run(self, now: Timestamp) -> Self {

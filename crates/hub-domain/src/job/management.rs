@@ -130,6 +130,11 @@ impl Management {
         }
     }
 
+    /// Whether targets are patched rather than called.
+    pub fn is_patch(&self) -> bool {
+        matches!(self, Management::UpdateConfiguration(_) | Management::WriteProperties(_))
+    }
+
     /// How a target is reached.
     pub fn act(&self) -> Act {
         let call = |name: &str, payload: Option<String>| {

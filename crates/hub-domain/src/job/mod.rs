@@ -86,7 +86,11 @@ impl JobAction {
 
     /// Whether targets are patched rather than called.
     pub fn is_patch(&self) -> bool {
-        !matches!(self.act(), Act::Call(_))
+        match self {
+            JobAction::PatchTwin(_) | JobAction::RestoreTwin => true,
+            JobAction::CallMethod { .. } => false,
+            JobAction::Manage { management, .. } => management.is_patch(),
+        }
     }
 }
 

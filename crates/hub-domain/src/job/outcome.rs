@@ -96,8 +96,9 @@ impl JobSpec {
             && let Err((error, again_at)) = self.takes(answer, now)
         {
             let item = self.attempt_failed(item, error, again_at, now);
-            let is_over = item.status == ItemStatus::Failed;
-            return JobItem { answer: answer.clone().into(), ..item }.keep_answer(is_over);
+            // Of an attempt that is not the last only the error is kept.
+            let answer = (item.status == ItemStatus::Failed).then(|| answer.clone());
+            return JobItem { answer, ..item };
         }
         if self.awaits_reports() { item.act(answer, version, now) } else { item.settle(Ok(answer), now) }
     }
@@ -127,10 +128,7 @@ impl JobSpec {
     pub fn concluded(&self, item: JobItem, outcome: Result<Value, ItemError>, now: Timestamp) -> JobItem {
         match outcome {
             Ok(report) => item.conclude(Ok(report), now),
-            Err(error) => match self.again_at(&item, &error, None, now) {
-                Some((at, class)) => item.put_back(at, class, error),
-                None => item.conclude(Err(error), now),
-            },
+            Err(error) => self.attempt_failed(item, error, None, now),
         }
     }
 
@@ -143,7 +141,7 @@ impl JobSpec {
     ) -> JobItem {
         match self.again_at(&item, &error, again_at, now) {
             Some((at, class)) => item.put_back(at, class, error),
-            None => item.settle(Err(error), now),
+            None => item.conclude(Err(error), now),
         }
     }
 
@@ -183,12 +181,12 @@ impl JobSpec {
     }
 
     /// When a target whose report is awaited is given up. `heard`: when its device last reported anything.
-    pub fn report_deadline(&self, item: &JobItem, heard: Option<Timestamp>) -> Timestamp {
+    pub fn report_deadline(&self, item: &JobItem, heard: Timestamp) -> Timestamp {
         let acted = item.acted.unwrap_or(item.created);
         let own = self.device_timeout.map(|timeout| acted.plus(timeout));
         let of_rollout = self.rollout.as_ref().map(|rollout| {
             let first = item.started.unwrap_or(acted);
-            rollout.deadline(first, heard.map_or(acted, |heard| heard.max(acted)))
+            rollout.deadline(first, heard.max(acted))
         });
         [own, of_rollout].into_iter().flatten().fold(self.deadline(), Timestamp::min)
     }

@@ -77,7 +77,7 @@ impl JobRun<'_> {
             return Ok(());
         }
         if !self.calls.collect_arrivals() {
-            self.unseen = Some(keys::job_items(&self.spec.id));
+            self.look_at_all();
         }
         if self.unseen.is_some() || !self.calls.arrived.is_empty() {
             return self.call_more(act).await;
@@ -87,7 +87,7 @@ impl JobRun<'_> {
         let waits_until = self.spec.action.wait().map(|wait| looked_at_all.plus(wait));
         if waits_until.is_some_and(|until| until <= now) {
             let waited = self.spec.action.wait().unwrap_or_default();
-            self.unseen = Some(keys::job_items(&self.spec.id));
+            self.look_at_all();
             while self.unseen.is_some() {
                 self.settle_page(Some(item_error(&Error::DeviceOffline { waited }))).await?;
                 self.write_answers().await?;

@@ -10,11 +10,10 @@ use std::sync::Arc;
 use hub_domain::actor::Actor;
 use hub_domain::id::TwinId;
 use hub_domain::job::{Act, ItemError, ItemStatus, JobItem, JobSpec, JobState, JobStatus, Step, outcome};
-use hub_domain::query::Source as From;
 use hub_domain::time::Timestamp;
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
-use hub_index::{Next, Source};
+use hub_index::Next;
 use hub_store::{KeyRange, PageLen, keys, tables};
 use tokio::sync::Notify;
 
@@ -25,12 +24,13 @@ use super::parts::Parts;
 use crate::Hub;
 use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS};
 use crate::error::{Error, Result};
+use crate::jobs::targets_among;
 
 /// A job that is being run, by one task at a time.
 pub(super) struct JobRun<'h> {
     pub(super) hub: &'h Hub,
     pub(super) spec: JobSpec,
-    /// Told when somebody cancels the job.
+    /// Told when somebody cancels the job or decides about its rollout.
     pub(super) wake: Arc<Notify>,
     /// The targets that were not looked at since the run, or the last round over all targets, began.
     pub(super) unseen: Option<KeyRange>,
@@ -113,10 +113,7 @@ impl<'h> JobRun<'h> {
         if let Some(of) = self.spec.undoes.clone() {
             return self.find_undone(&of, state).await;
         }
-        let source = match self.spec.condition.source() {
-            From::DeviceModules => Source::Modules,
-            From::Devices | From::DeviceJobs | From::RetiredDevices => Source::Devices,
-        };
+        let source = targets_among(&self.spec.condition);
         let (mut targets, mut all) = (Vec::new(), false);
         let after = state.found_up_to.as_ref();
         let mut selection = self.hub.index.select(source, &self.spec.condition, [], after);
@@ -317,7 +314,7 @@ impl<'h> JobRun<'h> {
             let (awaiting, unknown): (Vec<_>, Vec<_>) = running.partition(JobItem::awaits_report);
             awaiting.iter().for_each(|item| {
                 self.still_in_flight(item);
-                self.watch.expect(&self.spec, item);
+                self.watch.expect(&item.id);
             });
             let outcomes: Vec<_> = unknown.into_iter().map(|item| (item, Err(error.clone()))).collect();
             self.settle_running(&outcomes).await?;

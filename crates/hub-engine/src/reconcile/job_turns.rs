@@ -118,7 +118,7 @@ impl JobRun<'_> {
     /// A target's row was written: notes what is to be waited for.
     pub(super) fn noted(&mut self, item: &JobItem) {
         if item.awaits_report() {
-            self.watch.expect(&self.spec, item);
+            self.watch.expect(&item.id);
         }
         if item.status != ItemStatus::Running && self.spec.rollout.is_some() {
             self.turns.ended(&item.id);

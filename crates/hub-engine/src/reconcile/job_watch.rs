@@ -38,14 +38,10 @@ impl Watch {
         }
     }
 
-    /// Notes that the report of `item` is awaited; it may have come already.
-    pub(super) fn expect(&mut self, spec: &JobSpec, item: &JobItem) {
-        let acted = item.acted.unwrap_or(item.created);
-        let until =
-            spec.device_timeout.map_or(spec.deadline(), |timeout| acted.plus(timeout).min(spec.deadline()));
-        self.timeouts.insert((until, item.id.clone()));
-        self.touched.insert(item.id.clone());
-        self.awaited.insert(item.id.clone());
+    /// Notes that the report of `id` is awaited. It may have come already; if not, the first look notes its time.
+    pub(super) fn expect(&mut self, id: &TwinId) {
+        self.touched.insert(id.clone());
+        self.awaited.insert(id.clone());
     }
 
     /// Waits for a change of a twin whose report is awaited, or whose gates are closed.
@@ -155,7 +151,7 @@ impl JobRun<'_> {
             Reported::Underway(step) => step,
         };
         let heard = entry.twin.reported.metadata.stamp.at;
-        let deadline = self.spec.report_deadline(item, Some(heard));
+        let deadline = self.spec.report_deadline(item, heard);
         if now < deadline {
             // It may have been heard of since its time was noted.
             self.watch.timeouts.insert((deadline, item.id.clone()));

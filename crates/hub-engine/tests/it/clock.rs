@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hub_domain::id::JobId;
+use hub_domain::job::JobStatus;
 use hub_domain::job::NewJob;
-use hub_domain::job::{JobAction, JobStatus};
 use hub_domain::time::Timestamp;
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
@@ -13,6 +13,7 @@ use hub_engine::{Credential, Error};
 use hub_testkit::{START_SECONDS, TestHub};
 use serde_json::json;
 
+use crate::jobs::patching;
 use crate::{desired, id};
 
 const DAY: i64 = 24 * 3600;
@@ -23,17 +24,7 @@ async fn versions_positions_and_jobs_go_on_when_the_clock_jumps() {
     let (device, token) = test.register("d").await;
     let owner = test.owner();
     let at = |seconds: i64| Timestamp::from_seconds(START_SECONDS + seconds);
-    let job = NewJob {
-        id: JobId::parse("later").expect("an id"),
-        action: JobAction::PatchTwin(desired(json!({"job": 1}))),
-        condition: "*".into(),
-        start: Some(at(3600)),
-        execution_max: None,
-        device_timeout: None,
-        rollout: None,
-        gates: None,
-        roll_back: None,
-    };
+    let job = NewJob { start: Some(at(3600)), ..patching("later", "*", json!({"job": 1})) };
     test.hub.job_create(&owner, job).await.expect("created");
     let (mut version, mut position) = (1, None);
     for (n, jump) in [-10 * DAY, 40 * 365 * DAY, 0, -30 * 365 * DAY, 1].into_iter().enumerate() {

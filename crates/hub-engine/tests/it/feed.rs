@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use hub_domain::actor::Actor;
 use hub_domain::event::{EventKind, EventSource, Position};
-use hub_domain::id::{JobId, TwinId};
-use hub_domain::job::JobAction;
-use hub_domain::job::NewJob;
+use hub_domain::id::TwinId;
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
 use hub_engine::Credential;
@@ -16,6 +14,7 @@ use hub_testkit::TestHub;
 use serde_json::{Value, json};
 
 use crate::configurations::{at_rest, create, device_content, name, spec, write};
+use crate::jobs::patching;
 use crate::{desired, id, patch, tags};
 
 /// Events after a position as `[by whom, [[path, before, after, configuration], …]]`, and the next position.
@@ -123,17 +122,7 @@ async fn jobs_sign_what_they_wrote() {
     test.register("d").await;
     write(&test, "d", desired(json!({"rate": 1}))).await;
     let start = test.hub.events_end();
-    let job = NewJob {
-        id: JobId::parse("ring-1").expect("an id"),
-        action: JobAction::PatchTwin(desired(json!({"rate": 2}))),
-        condition: "*".into(),
-        start: None,
-        execution_max: None,
-        device_timeout: None,
-        rollout: None,
-        gates: None,
-        roll_back: None,
-    };
+    let job = patching("ring-1", "*", json!({"rate": 2}));
     test.hub.job_create(&test.owner(), job).await.expect("created");
     let mut watch = test.hub.events_watch();
     let told = async {

@@ -24,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use crate::configurations::{at_rest, create, device_content, spec, write};
+use crate::jobs::patching;
 use crate::{desired, id, patch, tags};
 
 pub fn device(name: &str) -> DeviceId {
@@ -199,17 +200,7 @@ async fn an_erasure_removes_everything_and_proves_it() {
     }
     write(&test, "d", tags(json!({"secret": "of d"}))).await;
     write(&test, "e", tags(json!({"secret": "of e"}))).await;
-    let job = NewJob {
-        id: JobId::parse("roll").expect("an id"),
-        action: JobAction::PatchTwin(desired(json!({"rate": 2}))),
-        condition: "*".into(),
-        start: None,
-        execution_max: None,
-        device_timeout: None,
-        rollout: None,
-        gates: None,
-        roll_back: None,
-    };
+    let job = patching("roll", "*", json!({"rate": 2}));
     test.hub.job_create(&test.owner(), job).await.expect("created");
     while !test
         .hub
