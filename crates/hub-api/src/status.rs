@@ -51,12 +51,14 @@ pub struct Status {
     pub configuration_repairs: u64,
 }
 
-/// The columns of the index; the twins themselves aside.
+/// The columns of the index, and the twins themselves.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Index {
     /// Bytes of memory.
     pub bytes: u64,
+    /// Bytes of the twins beside the columns: of all but those that were written last, which are kept unpacked.
+    pub twins_bytes: u64,
     /// Paths with columns.
     pub paths_indexed: u64,
     /// Paths that took too much and were given up; queries read them from the twins.

@@ -9,7 +9,7 @@ use hub_domain::id::TwinId;
 
 use crate::cell::Cell;
 use crate::column::{Column, IN, Mask, OUT};
-use crate::entry::Entry;
+use crate::entry::{Entry, Slot};
 use crate::limits::Limits;
 use crate::paths::{PathId, Paths};
 
@@ -20,7 +20,7 @@ const BLOCK_ENTRIES: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Chunk {
     /// By position, in blocks.
-    blocks: Vec<Arc<Vec<Option<Arc<Entry>>>>>,
+    blocks: Vec<Arc<Vec<Option<Slot>>>>,
     /// Positions in the order of ids.
     order: Vec<u16>,
     free: Vec<u16>,
@@ -28,6 +28,8 @@ pub struct Chunk {
     live: Vec<u8>,
     /// Positions, in order, of rows that have paths which are not known: their cells say too little.
     marked: Vec<u16>,
+    /// Bytes of the packed twins.
+    packed_bytes: usize,
     /// By number.
     columns: Vec<(PathId, Arc<Column>)>,
 }
@@ -64,30 +66,35 @@ impl Chunk {
     }
 
     /// The row at a position that is in use.
-    pub fn entry(&self, position: u16) -> &Arc<Entry> {
+    pub fn entry(&self, position: u16) -> Arc<Entry> {
+        self.slot(position).open()
+    }
+
+    /// Likewise, as it is kept.
+    pub fn slot(&self, position: u16) -> &Slot {
         let (block, at) = (usize::from(position) / BLOCK_ENTRIES, usize::from(position) % BLOCK_ENTRIES);
         self.blocks[block][at].as_ref().expect("positions in the order are in use")
     }
 
     /// The id of the first row.
     pub fn first(&self) -> Option<&TwinId> {
-        self.order.first().map(|position| self.entry(*position).id())
+        self.order.first().map(|position| self.slot(*position).id())
     }
 
     /// Where the id is in the order, or would be.
     pub fn find(&self, id: &TwinId) -> Result<usize, usize> {
-        self.order.binary_search_by(|position| self.entry(*position).id().cmp(id))
+        self.order.binary_search_by(|position| self.slot(*position).id().cmp(id))
     }
 
-    /// The entries behind `after` in the order of ids.
-    pub fn entries_after(&self, after: Option<&TwinId>) -> impl Iterator<Item = &Arc<Entry>> {
-        self.order[self.begin(after)..].iter().map(|position| self.entry(*position))
+    /// The rows behind `after` in the order of ids.
+    pub fn slots_after(&self, after: Option<&TwinId>) -> impl Iterator<Item = &Slot> {
+        self.order[self.begin(after)..].iter().map(|position| self.slot(*position))
     }
 
     /// The place in the order behind `after`.
     pub fn begin(&self, after: Option<&TwinId>) -> usize {
         let is_before =
-            |position: &u16| after.is_some_and(|id| self.entry(*position).id().cmp(id) != Ordering::Greater);
+            |position: &u16| after.is_some_and(|id| self.slot(*position).id().cmp(id) != Ordering::Greater);
         self.order.partition_point(is_before)
     }
 
@@ -104,20 +111,20 @@ impl Chunk {
     }
 
     /// Makes a place for a row at `place` in the order, which [`Chunk::find`] told.
-    pub fn insert(&mut self, place: usize, entry: Arc<Entry>) -> u16 {
+    pub fn insert(&mut self, place: usize, row: Slot) -> u16 {
         let position = self.free.pop().unwrap_or(self.live.len() as u16);
         if usize::from(position) == self.live.len() {
             self.live.push(OUT);
         }
         self.live[usize::from(position)] = IN;
         self.order.insert(place, position);
-        self.put(position, Some(entry));
+        self.put(position, Some(row));
         position
     }
 
-    /// Puts another entry of the same id at a position.
-    pub fn replace(&mut self, position: u16, entry: Arc<Entry>) {
-        self.put(position, Some(entry));
+    /// Puts another row of the same id at a position.
+    pub fn replace(&mut self, position: u16, row: Slot) {
+        self.put(position, Some(row));
     }
 
     /// Takes out the row at `place` in the order. Its cells must be gone.
@@ -129,16 +136,19 @@ impl Chunk {
         self.put(position, None);
     }
 
-    fn put(&mut self, position: u16, entry: Option<Arc<Entry>>) {
+    fn put(&mut self, position: u16, row: Option<Slot>) {
         let (block, at) = (usize::from(position) / BLOCK_ENTRIES, usize::from(position) % BLOCK_ENTRIES);
         if block == self.blocks.len() {
             self.blocks.push(Arc::default());
         }
         let block = Arc::make_mut(&mut self.blocks[block]);
+        let bytes = |row: &Option<Slot>| row.as_ref().map_or(0, Slot::packed_bytes);
+        self.packed_bytes += bytes(&row);
         if at == block.len() {
-            block.push(entry);
+            block.push(row);
         } else {
-            block[at] = entry;
+            self.packed_bytes -= bytes(&block[at]);
+            block[at] = row;
         }
     }
 
@@ -191,7 +201,7 @@ impl Chunk {
     fn pick(&self, positions: &[u16], paths: &mut Paths, limits: &Limits) -> Chunk {
         let mut chunk = Chunk::default();
         for (place, position) in positions.iter().enumerate() {
-            let new = chunk.insert(place, self.entry(*position).clone());
+            let new = chunk.insert(place, self.slot(*position).clone());
             if self.is_marked(*position) {
                 chunk.mark(new);
             }
@@ -206,10 +216,15 @@ impl Chunk {
         chunk
     }
 
+    /// Bytes of the packed twins.
+    pub fn packed_bytes(&self) -> usize {
+        self.packed_bytes
+    }
+
     /// Bytes besides the columns' own.
     pub fn overhead_bytes(&self) -> usize {
         let columns = self.columns.capacity() * size_of::<(PathId, Arc<Column>)>();
-        self.blocks.len() * (BLOCK_ENTRIES * size_of::<Option<Arc<Entry>>>() + size_of::<Vec<u8>>())
+        self.blocks.len() * (BLOCK_ENTRIES * size_of::<Option<Slot>>() + size_of::<Vec<u8>>())
             + (self.order.capacity() + self.free.capacity() + self.marked.capacity()) * 2
             + self.live.capacity()
             + columns

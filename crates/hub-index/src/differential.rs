@@ -130,15 +130,25 @@ fn limits() -> impl Strategy<Value = Limits> {
         prop_oneof![2usize..12, Just(1000)],
         prop_oneof![2000usize..20_000, Just(1 << 30)],
         prop_oneof![1usize..8, Just(256)],
+        prop_oneof![0usize..3, Just(1000)],
     );
     small.prop_map(
-        |(chunk_rows_max, sparse_cells_max, narrow_codes_max, paths_max, bytes_max, text_bytes_max)| Limits {
+        |(
             chunk_rows_max,
             sparse_cells_max,
             narrow_codes_max,
             paths_max,
             bytes_max,
             text_bytes_max,
+            open_twins_max,
+        )| Limits {
+            chunk_rows_max,
+            sparse_cells_max,
+            narrow_codes_max,
+            paths_max,
+            bytes_max,
+            text_bytes_max,
+            open_twins_max,
         },
     )
 }

@@ -1,6 +1,7 @@
 //! One row of the index: an identity, its twin, the versions of their stored rows, and the live side.
 //!
-//! Entries are immutable and shared; only [`Live`] changes in place, because every message touches it.
+//! Entries are immutable and shared; only [`Live`] changes in place, because every message touches it. A row that nobody
+//! wrote lately is kept packed, and an entry is made of it for whoever asks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -9,7 +10,7 @@ use hub_domain::id::TwinId;
 use hub_domain::identity::Identity;
 use hub_domain::session::StoredSession;
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{Connection, Twin, TwinDocument};
+use hub_domain::twin::{Connection, PackedTwin, Twin, TwinDocument};
 
 /// One device or module.
 #[derive(Clone, Debug)]
@@ -35,6 +36,77 @@ impl Entry {
     /// The document that back ends and queries see.
     pub fn document(&self) -> TwinDocument<'_> {
         TwinDocument { identity: &self.identity, twin: &self.twin, connection: self.live.connection() }
+    }
+}
+
+/// A row as the index keeps it.
+#[derive(Clone, Debug)]
+pub enum Slot {
+    /// One of those that were written last.
+    Open(Arc<Entry>),
+    /// Any other.
+    Packed(Arc<PackedEntry>),
+}
+
+/// An entry whose twin is packed.
+#[derive(Debug)]
+pub struct PackedEntry {
+    identity: Arc<Identity>,
+    identity_version: u64,
+    twin: PackedTwin,
+    twin_version: u64,
+    live: Arc<Live>,
+}
+
+impl Slot {
+    /// In few bytes.
+    pub fn packed(entry: &Entry) -> Self {
+        let Entry { identity, identity_version, twin, twin_version, live } = entry;
+        Slot::Packed(Arc::new(PackedEntry {
+            identity: identity.clone(),
+            identity_version: *identity_version,
+            twin: PackedTwin::new(twin),
+            twin_version: *twin_version,
+            live: live.clone(),
+        }))
+    }
+
+    /// Whose.
+    pub fn id(&self) -> &TwinId {
+        match self {
+            Slot::Open(entry) => &entry.identity.id,
+            Slot::Packed(entry) => &entry.identity.id,
+        }
+    }
+
+    /// The live side.
+    pub fn live(&self) -> &Arc<Live> {
+        match self {
+            Slot::Open(entry) => &entry.live,
+            Slot::Packed(entry) => &entry.live,
+        }
+    }
+
+    /// The entry itself.
+    pub fn open(&self) -> Arc<Entry> {
+        match self {
+            Slot::Open(entry) => entry.clone(),
+            Slot::Packed(packed) => Arc::new(Entry {
+                identity: packed.identity.clone(),
+                identity_version: packed.identity_version,
+                twin: Arc::new(packed.twin.open()),
+                twin_version: packed.twin_version,
+                live: packed.live.clone(),
+            }),
+        }
+    }
+
+    /// Bytes that the twin takes, if it is packed.
+    pub fn packed_bytes(&self) -> usize {
+        match self {
+            Slot::Open(_) => 0,
+            Slot::Packed(packed) => packed.twin.bytes(),
+        }
     }
 }
 

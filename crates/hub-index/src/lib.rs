@@ -3,6 +3,7 @@
 //! A data structure: it applies changes and answers selections. It never knows the store, a clock or a task.
 //! Twins stand in chunks in the order of their ids, and beside them their leaves in columns by path. Its one lock is held
 //! for short changes and for taking a snapshot, never while a query is evaluated: a change copies what a snapshot holds.
+//! Only the twins that were written last are kept as they are, all others packed: a fleet of millions must fit into memory.
 
 mod cell;
 mod chunk;
@@ -17,7 +18,7 @@ mod selection;
 mod shred;
 mod table;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hub_domain::id::{ConfigurationId, DeviceId, TwinId};
@@ -33,6 +34,7 @@ pub use memory::Memory;
 pub use paths::PathMemory;
 pub use selection::{Next, Selection, Work};
 
+use entry::Slot;
 use paths::Paths;
 use table::{Shared, Table};
 
@@ -80,6 +82,8 @@ struct State {
     modules: Table,
     paths: Paths,
     counts: Counts,
+    /// The entries that were written last, which are not packed; those that were written again since are in it twice.
+    open: VecDeque<Arc<Entry>>,
     /// How the configurations fare that any twin lists.
     fares: HashMap<ConfigurationId, Fares>,
 }
@@ -94,7 +98,7 @@ pub struct Fares {
 }
 
 impl State {
-    fn get(&self, id: &TwinId) -> Option<&Arc<Entry>> {
+    fn get(&self, id: &TwinId) -> Option<&Slot> {
         if id.is_module() { self.modules.get(id) } else { self.devices.get(id) }
     }
 
@@ -133,13 +137,24 @@ impl State {
         }
     }
 
-    fn insert(&mut self, entry: Entry, limits: &Limits) {
-        self.count(&entry, 1);
+    fn insert(&mut self, entry: Entry, former: Option<&Entry>, limits: &Limits) {
         let entry = Arc::new(entry);
-        let (table, shared) = self.table(entry.id(), limits);
-        if let Some(former) = table.insert(entry.clone(), shared) {
-            self.count(&former, -1);
+        self.put(&entry, Slot::Open(entry.clone()), former, limits);
+        self.open.push_back(entry);
+        while self.open.len() > limits.open_twins_max
+            && let Some(entry) = self.open.pop_front()
+        {
+            self.table(entry.id(), limits).0.pack(&entry);
         }
+    }
+
+    fn put(&mut self, entry: &Entry, row: Slot, former: Option<&Entry>, limits: &Limits) {
+        self.count(entry, 1);
+        if let Some(former) = former {
+            self.count(former, -1);
+        }
+        let (table, shared) = self.table(entry.id(), limits);
+        table.insert(entry, row, former, shared);
     }
 
     /// Gives up paths until the rest is not too large.
@@ -178,8 +193,10 @@ impl Index {
         let live = Arc::new(Live::new(session));
         let (identity, twin) = (Arc::new(identity), Arc::new(twin));
         let entry = Entry { identity, identity_version, twin, twin_version, live };
+        let row = Slot::packed(&entry);
         let mut state = self.write();
-        state.insert(entry, &self.limits);
+        let former = state.get(entry.id()).map(Slot::open);
+        state.put(&entry, row, former.as_deref(), &self.limits);
         state.shrink(&self.limits);
     }
 
@@ -189,19 +206,19 @@ impl Index {
         let mut created: Option<Arc<Identity>> = None;
         for change in changes {
             match change {
-                Change::Identity(identity) => match state.get(&identity.id).cloned() {
-                    Some(entry) => {
+                Change::Identity(identity) => match state.get(&identity.id).map(Slot::open) {
+                    Some(former) => {
                         let identity = identity.clone();
-                        let entry = Entry { identity, identity_version: version, ..Entry::clone(&entry) };
-                        state.insert(entry, &self.limits);
+                        let entry = Entry { identity, identity_version: version, ..Entry::clone(&former) };
+                        state.insert(entry, Some(&former), &self.limits);
                     }
                     None => created = Some(identity.clone()),
                 },
                 Change::Twin(id, twin) => {
-                    let known = state.get(id).cloned();
-                    let entry = match (known, created.take()) {
-                        (Some(entry), _) => {
-                            Entry { twin: twin.clone(), twin_version: version, ..Entry::clone(&entry) }
+                    let former = state.get(id).map(Slot::open);
+                    let entry = match (&former, created.take()) {
+                        (Some(former), _) => {
+                            Entry { twin: twin.clone(), twin_version: version, ..Entry::clone(former) }
                         }
                         (None, Some(identity)) => Entry {
                             identity,
@@ -212,7 +229,7 @@ impl Index {
                         },
                         (None, None) => continue,
                     };
-                    state.insert(entry, &self.limits);
+                    state.insert(entry, former.as_deref(), &self.limits);
                 }
                 Change::Deleted(id) => {
                     let (table, shared) = state.table(id, &self.limits);
@@ -229,7 +246,7 @@ impl Index {
     pub fn set_connected(&self, id: &TwinId, live: &Arc<Live>, connected: bool, now: Timestamp) {
         let mut state = self.write();
         live.set_connected(connected, now);
-        if state.get(id).is_some_and(|entry| Arc::ptr_eq(&entry.live, live)) {
+        if state.get(id).is_some_and(|row| Arc::ptr_eq(row.live(), live)) {
             let (table, shared) = state.table(id, &self.limits);
             table.set_connected(id, live.connection().state(), shared);
         }
@@ -237,12 +254,15 @@ impl Index {
 
     /// The entry of `id`.
     pub fn get(&self, id: &TwinId) -> Option<Arc<Entry>> {
-        self.read().get(id).cloned()
+        // Opened when the lock is free again.
+        let row = self.read().get(id).cloned();
+        row.as_ref().map(Slot::open)
     }
 
     /// Up to `limit` entries in the order of their ids, after `after`.
     pub fn scan(&self, source: Source, after: Option<&TwinId>, limit: usize) -> Vec<Arc<Entry>> {
-        self.read().source(source).entries_after(after).take(limit).cloned().collect()
+        let rows: Vec<Slot> = self.read().source(source).slots_after(after).take(limit).cloned().collect();
+        rows.iter().map(Slot::open).collect()
     }
 
     /// The rows behind `after` for which `condition` is true, as of now. `paths` are others that the caller will read.
@@ -263,8 +283,8 @@ impl Index {
         let state = self.read();
         let device = TwinId::device(device.clone());
         // The device's own id comes before those of its modules.
-        let behind = state.modules.entries_after(Some(&device));
-        behind.take_while(|entry| entry.id().device == device.device).cloned().collect()
+        let behind = state.modules.slots_after(Some(&device));
+        behind.take_while(|row| row.id().device == device.device).map(Slot::open).collect()
     }
 
     /// What the columns take, with at most `paths_max` of the paths.
@@ -273,8 +293,13 @@ impl Index {
         let chunks = || state.devices.chunks().iter().chain(state.modules.chunks());
         let overhead: usize = chunks().map(|chunk| chunk.overhead_bytes()).sum();
         let marked: usize = chunks().map(|chunk| chunk.marked().len()).sum();
-        let bytes = (state.paths.bytes() + overhead) as u64;
-        Memory::new(state.paths.memory(), bytes, marked as u64, paths_max)
+        let packed: usize = chunks().map(|chunk| chunk.packed_bytes()).sum();
+        Memory {
+            bytes: (state.paths.bytes() + overhead) as u64,
+            twins_bytes: packed as u64,
+            twins_marked: marked as u64,
+            ..Memory::new(state.paths.memory(), paths_max)
+        }
     }
 
     /// How a configuration fares, over all twins.

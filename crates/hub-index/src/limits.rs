@@ -13,6 +13,8 @@ pub const INDEX_PATHS_MAX: usize = 8192;
 pub const INDEX_BYTES_MAX: usize = 6 << 30;
 /// Bytes of a text that a column keeps; of a longer one it only knows that it is there.
 pub const CELL_TEXT_BYTES_MAX: usize = 256;
+/// Twins that are kept as they are, since they were written last; all others are packed. One takes some 10 KB.
+pub const OPEN_TWINS_MAX: usize = 8192;
 
 /// The bounds in force.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,8 @@ pub struct Limits {
     pub bytes_max: usize,
     /// See [`CELL_TEXT_BYTES_MAX`].
     pub text_bytes_max: usize,
+    /// See [`OPEN_TWINS_MAX`].
+    pub open_twins_max: usize,
 }
 
 impl Default for Limits {
@@ -40,6 +44,7 @@ impl Default for Limits {
             paths_max: INDEX_PATHS_MAX,
             bytes_max: INDEX_BYTES_MAX,
             text_bytes_max: CELL_TEXT_BYTES_MAX,
+            open_twins_max: OPEN_TWINS_MAX,
         }
     }
 }

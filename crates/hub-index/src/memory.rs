@@ -7,6 +7,8 @@ use crate::paths::PathMemory;
 pub struct Memory {
     /// Bytes of all columns, and of what keeps rows in order; the twins themselves aside.
     pub bytes: u64,
+    /// Bytes of the twins that are packed: all but those that were written last.
+    pub twins_bytes: u64,
     /// Paths with columns.
     pub paths_indexed: u64,
     /// Paths that were given up, since they took too much.
@@ -18,7 +20,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn new(mut paths: Vec<PathMemory>, bytes: u64, twins_marked: u64, paths_max: usize) -> Self {
+    /// Of all `paths`, of which at most `paths_max` are named.
+    pub(crate) fn new(mut paths: Vec<PathMemory>, paths_max: usize) -> Self {
         let indexed = paths.iter().filter(|path| path.is_indexed).count();
         let not_indexed = paths.len() - indexed;
         paths.sort_by(|left, right| {
@@ -27,11 +30,10 @@ impl Memory {
         });
         paths.truncate(paths_max);
         Self {
-            bytes,
             paths_indexed: indexed as u64,
             paths_not_indexed: not_indexed as u64,
-            twins_marked,
             paths,
+            ..Self::default()
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Must give what the twin itself would give, but for how a number is written.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use hub_domain::query::{Datum, Path, Row};
 use hub_domain::twin::TwinDocument;
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use crate::cell::Cell;
 use crate::chunk::Chunk;
+use crate::entry::Entry;
 use crate::paths::Place;
 
 /// Where the paths of a query are looked up.
@@ -36,21 +38,21 @@ pub struct ColumnRow<'c> {
     chunk: &'c Chunk,
     position: u16,
     places: &'c Places<'c>,
-    document: OnceCell<TwinDocument<'c>>,
+    entry: OnceCell<Arc<Entry>>,
 }
 
 impl<'c> ColumnRow<'c> {
     pub fn new(chunk: &'c Chunk, position: u16, places: &'c Places<'c>) -> Self {
-        Self { chunk, position, places, document: OnceCell::new() }
+        Self { chunk, position, places, entry: OnceCell::new() }
     }
 
     /// Whether the twin was read.
     pub fn has_read_twin(&self) -> bool {
-        self.document.get().is_some()
+        self.entry.get().is_some()
     }
 
-    fn twin(&self) -> &TwinDocument<'c> {
-        self.document.get_or_init(|| self.chunk.entry(self.position).document())
+    fn twin(&self) -> TwinDocument<'_> {
+        self.entry.get_or_init(|| self.chunk.entry(self.position)).document()
     }
 }
 
@@ -65,7 +67,7 @@ impl Row for ColumnRow<'_> {
                 column.map_or(Cell::Absent, |column| column.get(usize::from(self.position)))
             }
         };
-        cell.datum().unwrap_or_else(|| self.twin().get(path))
+        cell.datum().unwrap_or_else(|| self.twin().value(path))
     }
 
     fn document(&self) -> Value {

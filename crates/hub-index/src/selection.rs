@@ -120,7 +120,7 @@ impl<'q> Selection<'q> {
                 }
             };
             if is_in {
-                return Next::Found(current.chunk.entry(position).clone());
+                return Next::Found(current.chunk.entry(position));
             }
         }
         self.current = None;
@@ -163,7 +163,7 @@ impl<'q> Selection<'q> {
                 if let Some(current) = self.current.take() {
                     for position in current.selected() {
                         let row = ColumnRow::new(&current.chunk, position, &self.places);
-                        top.offer(query.sort_key(&row), || current.chunk.entry(position).clone());
+                        top.offer(query.sort_key(&row), || current.chunk.entry(position));
                     }
                 }
                 true

@@ -7,7 +7,7 @@ use hub_domain::id::TwinId;
 
 use crate::cell::Cell;
 use crate::chunk::Chunk;
-use crate::entry::Entry;
+use crate::entry::{Entry, Slot};
 use crate::limits::Limits;
 use crate::paths::{CONNECTION_STATE, PathId, Paths};
 use crate::shred::Shredder;
@@ -36,17 +36,16 @@ impl Table {
         self.chunks.partition_point(is_before).saturating_sub(1)
     }
 
-    /// The entry of `id`.
-    pub fn get(&self, id: &TwinId) -> Option<&Arc<Entry>> {
+    /// The row of `id`.
+    pub fn get(&self, id: &TwinId) -> Option<&Slot> {
         let chunk = self.chunks.get(self.chunk_of(id))?;
         let place = chunk.find(id).ok()?;
-        Some(chunk.entry(chunk.order()[place]))
+        Some(chunk.slot(chunk.order()[place]))
     }
 
-    /// The entries behind `after`, or from the beginning, in the order of ids.
-    pub fn entries_after<'t>(&'t self, after: Option<&'t TwinId>) -> impl Iterator<Item = &'t Arc<Entry>> {
-        let begin = after.map_or(0, |id| self.chunk_of(id));
-        self.chunks[begin.min(self.chunks.len())..].iter().flat_map(move |chunk| chunk.entries_after(after))
+    /// The rows behind `after`, or from the beginning, in the order of ids.
+    pub fn slots_after<'t>(&'t self, after: Option<&'t TwinId>) -> impl Iterator<Item = &'t Slot> {
+        self.chunks_after(after).iter().flat_map(move |chunk| chunk.slots_after(after))
     }
 
     /// The chunks that hold rows behind `after`.
@@ -54,8 +53,8 @@ impl Table {
         &self.chunks[after.map_or(0, |id| self.chunk_of(id)).min(self.chunks.len())..]
     }
 
-    /// Puts in an entry; returns the former one of the same id.
-    pub fn insert(&mut self, entry: Arc<Entry>, shared: Shared<'_>) -> Option<Arc<Entry>> {
+    /// Puts in an entry, kept as `row`, in place of `former`, which is what the table has of the same id.
+    pub fn insert(&mut self, entry: &Entry, row: Slot, former: Option<&Entry>, shared: Shared<'_>) {
         let mut number = self.chunk_of(entry.id());
         if self.chunks.is_empty() {
             self.chunks.push(Arc::default());
@@ -64,10 +63,8 @@ impl Table {
             Ok(place) => {
                 let chunk = Arc::make_mut(&mut self.chunks[number]);
                 let position = chunk.order()[place];
-                let former = chunk.entry(position).clone();
-                chunk.replace(position, entry.clone());
-                write(chunk, position, Some(&former), Some(&entry), shared);
-                return Some(former);
+                chunk.replace(position, row);
+                return write(chunk, position, former, Some(entry), shared);
             }
             Err(place) => place,
         };
@@ -76,9 +73,20 @@ impl Table {
             (number, place) = self.make_room(number, place, shared.paths, shared.limits);
         }
         let chunk = Arc::make_mut(&mut self.chunks[number]);
-        let position = chunk.insert(place, entry.clone());
-        write(chunk, position, None, Some(&entry), shared);
-        None
+        let position = chunk.insert(place, row);
+        write(chunk, position, None, Some(entry), shared);
+    }
+
+    /// Packs the row of `entry`, if that is still what the table has.
+    pub fn pack(&mut self, entry: &Arc<Entry>) {
+        let number = self.chunk_of(entry.id());
+        if let Some(chunk) = self.chunks.get_mut(number)
+            && let Ok(place) = chunk.find(entry.id())
+            && let position = chunk.order()[place]
+            && matches!(chunk.slot(position), Slot::Open(known) if Arc::ptr_eq(known, entry))
+        {
+            Arc::make_mut(chunk).replace(position, Slot::packed(entry));
+        }
     }
 
     /// Makes room in a full chunk; returns where the row goes that belonged there at `place`.
@@ -106,7 +114,7 @@ impl Table {
         let place = self.chunks.get(number)?.find(id).ok()?;
         let chunk = Arc::make_mut(&mut self.chunks[number]);
         let position = chunk.order()[place];
-        let former = chunk.entry(position).clone();
+        let former = chunk.entry(position);
         write(chunk, position, Some(&former), None, shared);
         chunk.remove(place);
         if chunk.len() == 0 {

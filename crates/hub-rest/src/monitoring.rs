@@ -59,6 +59,7 @@ async fn metrics(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
     );
     metric("queries_total", "counter", "Pages of queries answered.", numbers.queries);
     metric("index_bytes", "gauge", "Memory of the columns that answer queries.", numbers.index.bytes);
+    metric("twins_packed_bytes", "gauge", "Memory of the twins that are packed.", numbers.index.twins_bytes);
     metric("index_paths", "gauge", "Paths with columns.", numbers.index.paths_indexed);
     metric(
         "index_paths_not_indexed",

@@ -382,6 +382,7 @@ pub fn status(status: HubStatus, ready: bool) -> hub_api::status::Status {
         queries: status.queries,
         index: hub_api::status::Index {
             bytes: status.index.bytes,
+            twins_bytes: status.index.twins_bytes,
             paths_indexed: status.index.paths_indexed,
             paths_not_indexed: status.index.paths_not_indexed,
             twins_not_indexed: status.index.twins_marked,

@@ -3,7 +3,7 @@
 use crate::Context;
 use crate::error::Result;
 
-const FIELDS: [(&str, &str); 19] = [
+const FIELDS: [(&str, &str); 20] = [
     ("hub", "hostname"),
     ("version", "version"),
     ("ready", "ready"),
@@ -20,6 +20,7 @@ const FIELDS: [(&str, &str); 19] = [
     ("method calls", "methodCalls"),
     ("pages of queries", "queries"),
     ("index bytes", "index.bytes"),
+    ("twins packed, bytes", "index.twinsBytes"),
     ("index paths", "index.pathsIndexed"),
     ("paths not indexed", "index.pathsNotIndexed"),
     ("twins not indexed", "index.twinsNotIndexed"),

@@ -8,6 +8,7 @@ mod changes;
 mod document;
 mod metadata;
 mod ownership;
+mod packed;
 mod properties;
 mod record;
 mod row;
@@ -23,6 +24,7 @@ pub use changes::{PathChange, PathChanges};
 pub use document::{Connection, TwinDocument};
 pub use metadata::Metadata;
 pub use ownership::{ConfigurationStatus, WrittenBy};
+pub use packed::PackedTwin;
 pub use properties::{Properties, Stamp};
 pub use record::{SectionRecord, TwinRecord};
 

@@ -10,11 +10,12 @@ use super::{Metadata, Properties, Twin, TwinDocument};
 use crate::json::Object;
 use crate::query::{Datum, Path, Root, Row};
 
-impl Row for TwinDocument<'_> {
-    fn get<'a>(&'a self, path: &Path) -> Datum<'a> {
+impl<'t> TwinDocument<'t> {
+    /// The value at `path`, as [`Row::get`] has it, for as long as the twin itself is there.
+    pub fn value(&self, path: &Path) -> Datum<'t> {
         let segments = path.segments();
         let (identity, twin) = (self.identity, self.twin);
-        let scalar = |datum: Datum<'a>| if segments.is_empty() { datum } else { Datum::Undefined };
+        let scalar = |datum: Datum<'t>| if segments.is_empty() { datum } else { Datum::Undefined };
         match path.root() {
             Root::DeviceId => scalar(text(identity.id.device.as_str())),
             Root::ModuleId => {
@@ -61,6 +62,12 @@ impl Row for TwinDocument<'_> {
             | Root::NotBeforeTimeUtc
             | Root::Unknown => Datum::Undefined,
         }
+    }
+}
+
+impl Row for TwinDocument<'_> {
+    fn get<'a>(&'a self, path: &Path) -> Datum<'a> {
+        self.value(path)
     }
 
     fn document(&self) -> Value {

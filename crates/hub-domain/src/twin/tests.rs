@@ -237,7 +237,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-fn any_object() -> impl Strategy<Value = Object> {
+pub(super) fn any_object() -> impl Strategy<Value = Object> {
     prop::collection::btree_map("[a-c]", any_json(), 0..4).prop_map(|map| map.into_iter().collect())
 }
 

@@ -1,0 +1,405 @@
+//! A twin in few bytes, for the many that nobody writes at the moment. Only ever in memory: what is packed by one process is
+//! opened by the same one, so the form has no version and may change at will. Packing must lose nothing.
+//!
+//! Values and stamps are walked side by side, so that each name is there once; a stamp that is its parent's is one byte.
+
+use std::num::NonZeroU64;
+
+use serde_json::{Number, Value};
+
+use super::{Authors, ConfigurationStatus, Metadata, Properties, Stamp, Twin, WrittenBy};
+use crate::actor::Actor;
+use crate::id::ConfigurationId;
+use crate::json::Object;
+use crate::time::Timestamp;
+
+/// What is said of a reader that runs off the end, or finds what no writer writes.
+const OWN: &str = "packed by this module";
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct PackedTwin {
+    bytes: Box<[u8]>,
+    /// The configurations that stamps name by number: shared among twins, and few of them.
+    writers: Box<[WrittenBy]>,
+}
+
+impl PackedTwin {
+    /// Packs a twin.
+    pub fn new(twin: &Twin) -> Self {
+        let mut packer = Packer::default();
+        packer.number(twin.etag_counter);
+        packer.object(&twin.tags);
+        packer.section(&twin.desired);
+        packer.section(&twin.reported);
+        packer.option(twin.model_id.as_deref());
+        packer.number(twin.configurations.len() as u64);
+        for (id, status) in &twin.configurations {
+            packer.text(id.as_str());
+            packer.text(status.as_str());
+        }
+        packer.number(twin.authors.entries().len() as u64);
+        for (version, actor) in twin.authors.entries() {
+            packer.number(*version);
+            packer.text(&actor.to_string());
+        }
+        Self { bytes: packer.bytes.into_boxed_slice(), writers: packer.writers.into_boxed_slice() }
+    }
+
+    /// The twin again, equal in everything.
+    pub fn open(&self) -> Twin {
+        let mut opener = Opener { rest: &self.bytes, writers: &self.writers };
+        Twin {
+            etag_counter: opener.number(),
+            tags: opener.object(),
+            desired: opener.section(),
+            reported: opener.section(),
+            model_id: opener.option().map(str::to_string),
+            configurations: (0..opener.number()).map(|_| opener.configuration()).collect(),
+            authors: Authors::new((0..opener.number()).map(|_| opener.author()).collect()),
+        }
+    }
+
+    /// How much memory it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + size_of_val(&*self.writers)
+    }
+}
+
+/// What a value is, in its first byte.
+mod kind {
+    pub const NULL: u8 = 0;
+    pub const FALSE: u8 = 1;
+    pub const TRUE: u8 = 2;
+    pub const POSITIVE: u8 = 3;
+    pub const NEGATIVE: u8 = 4;
+    pub const FLOAT: u8 = 5;
+    pub const TEXT: u8 = 6;
+    pub const ARRAY: u8 = 7;
+    pub const OBJECT: u8 = 8;
+}
+
+/// What is known of a property's metadata, in one byte.
+mod node {
+    /// The property has none.
+    pub const NONE: u8 = 0;
+    /// A node, with the bits below.
+    pub const THERE: u8 = 1;
+    /// Its stamp is not its parent's.
+    pub const STAMP: u8 = 2;
+    /// It has children.
+    pub const CHILDREN: u8 = 4;
+}
+
+#[derive(Default)]
+struct Packer {
+    bytes: Vec<u8>,
+    writers: Vec<WrittenBy>,
+}
+
+impl Packer {
+    /// Seven bits a byte, the lowest first.
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.bytes.push(number as u8);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    /// One more than the length, so that nothing is not the empty text.
+    fn option(&mut self, text: Option<&str>) {
+        self.number(text.map_or(0, |text| text.len() as u64 + 1));
+        self.bytes.extend_from_slice(text.unwrap_or_default().as_bytes());
+    }
+
+    fn object(&mut self, object: &Object) {
+        self.number(object.len() as u64);
+        for (name, value) in object {
+            self.text(name);
+            self.value(value);
+        }
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Null => self.bytes.push(kind::NULL),
+            Value::Bool(false) => self.bytes.push(kind::FALSE),
+            Value::Bool(true) => self.bytes.push(kind::TRUE),
+            Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+                (Some(number), _) => {
+                    self.bytes.push(kind::POSITIVE);
+                    self.number(number);
+                }
+                (None, Some(number)) => {
+                    self.bytes.push(kind::NEGATIVE);
+                    self.number(number.unsigned_abs());
+                }
+                (None, None) => {
+                    self.bytes.push(kind::FLOAT);
+                    self.bytes.extend(number.as_f64().expect("a number").to_le_bytes());
+                }
+            },
+            Value::String(text) => {
+                self.bytes.push(kind::TEXT);
+                self.text(text);
+            }
+            Value::Array(items) => {
+                self.bytes.push(kind::ARRAY);
+                self.number(items.len() as u64);
+                items.iter().for_each(|item| self.value(item));
+            }
+            Value::Object(object) => {
+                self.bytes.push(kind::OBJECT);
+                self.object(object);
+            }
+        }
+    }
+
+    fn section(&mut self, section: &Properties) {
+        self.number(section.version);
+        self.object(&section.values);
+        let parent = Stamp { at: Timestamp::from_ticks(0), version: None, by: None };
+        self.node(Some(&section.metadata), &parent, &section.values);
+    }
+
+    fn node(&mut self, metadata: Option<&Metadata>, parent: &Stamp, values: &Object) {
+        let Some(Metadata { stamp, children }) = metadata else { return self.bytes.push(node::NONE) };
+        let (differs, has_children) = (stamp != parent, !children.is_empty());
+        let bits = node::THERE
+            | if differs { node::STAMP } else { 0 }
+            | if has_children { node::CHILDREN } else { 0 };
+        self.bytes.push(bits);
+        if differs {
+            self.stamp(stamp, parent);
+        }
+        if !has_children {
+            return;
+        }
+        let none = Object::new();
+        for (name, value) in values {
+            self.node(children.get(name), stamp, value.as_object().unwrap_or(&none));
+        }
+        // There should be none: metadata mirrors the values.
+        let others = || children.iter().filter(|(name, _)| !values.contains_key(*name));
+        self.number(others().count() as u64);
+        for (name, child) in others() {
+            self.text(name);
+            self.node(Some(child), stamp, &none);
+        }
+    }
+
+    fn stamp(&mut self, stamp: &Stamp, parent: &Stamp) {
+        let later = stamp.at.ticks().wrapping_sub(parent.at.ticks());
+        self.number(((later << 1) ^ (later >> 63)) as u64);
+        self.number(stamp.version.map_or(0, NonZeroU64::get));
+        let writer = stamp.by.as_ref().map_or(0, |by| {
+            let known = self.writers.iter().position(|known| known == by);
+            known.unwrap_or_else(|| {
+                self.writers.push(by.clone());
+                self.writers.len() - 1
+            }) + 1
+        });
+        self.number(writer as u64);
+    }
+}
+
+struct Opener<'p> {
+    rest: &'p [u8],
+    writers: &'p [WrittenBy],
+}
+
+impl<'p> Opener<'p> {
+    fn take(&mut self, count: usize) -> &'p [u8] {
+        let (taken, rest) = self.rest.split_at_checked(count).expect(OWN);
+        self.rest = rest;
+        taken
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.take(1)[0]
+    }
+
+    fn number(&mut self) -> u64 {
+        let (mut number, mut shift) = (0, 0);
+        loop {
+            let byte = self.byte();
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return number;
+            }
+            shift += 7;
+        }
+    }
+
+    fn text_of(&mut self, length: u64) -> &'p str {
+        std::str::from_utf8(self.take(length as usize)).expect(OWN)
+    }
+
+    fn text(&mut self) -> &'p str {
+        let length = self.number();
+        self.text_of(length)
+    }
+
+    fn option(&mut self) -> Option<&'p str> {
+        let length = self.number().checked_sub(1)?;
+        Some(self.text_of(length))
+    }
+
+    fn object(&mut self) -> Object {
+        (0..self.number()).map(|_| (self.text().to_string(), self.value())).collect()
+    }
+
+    fn value(&mut self) -> Value {
+        match self.byte() {
+            kind::NULL => Value::Null,
+            kind::FALSE => Value::Bool(false),
+            kind::TRUE => Value::Bool(true),
+            kind::POSITIVE => self.number().into(),
+            kind::NEGATIVE => (self.number() as i64).wrapping_neg().into(),
+            kind::FLOAT => {
+                let bytes = self.take(8).try_into().expect(OWN);
+                Value::Number(Number::from_f64(f64::from_le_bytes(bytes)).expect(OWN))
+            }
+            kind::TEXT => self.text().into(),
+            kind::ARRAY => (0..self.number()).map(|_| self.value()).collect(),
+            kind::OBJECT => Value::Object(self.object()),
+            other => unreachable!("a value of kind {other}, though {OWN}"),
+        }
+    }
+
+    fn section(&mut self) -> Properties {
+        let version = self.number();
+        let values = self.object();
+        let parent = Stamp { at: Timestamp::from_ticks(0), version: None, by: None };
+        let metadata = self.node(&parent, &values).expect(OWN);
+        Properties { values, metadata, version }
+    }
+
+    fn node(&mut self, parent: &Stamp, values: &Object) -> Option<Metadata> {
+        let bits = self.byte();
+        if bits == node::NONE {
+            return None;
+        }
+        let stamp = if bits & node::STAMP == 0 { parent.clone() } else { self.stamp(parent) };
+        let mut metadata = Metadata::leaf(stamp);
+        if bits & node::CHILDREN == 0 {
+            return Some(metadata);
+        }
+        let none = Object::new();
+        let stamp = metadata.stamp.clone();
+        let mirrored = values.iter().filter_map(|(name, value)| {
+            let child = self.node(&stamp, value.as_object().unwrap_or(&none))?;
+            Some((name.clone(), child))
+        });
+        metadata.children = mirrored.collect();
+        for _ in 0..self.number() {
+            let name = self.text().to_string();
+            metadata.children.insert(name, self.node(&stamp, &none).expect(OWN));
+        }
+        Some(metadata)
+    }
+
+    fn stamp(&mut self, parent: &Stamp) -> Stamp {
+        let later = self.number();
+        let later = (later >> 1) as i64 ^ -((later & 1) as i64);
+        let at = Timestamp::from_ticks(parent.at.ticks().wrapping_add(later));
+        let version = NonZeroU64::new(self.number());
+        let by = (self.number() as usize).checked_sub(1).map(|writer| self.writers[writer].clone());
+        Stamp { at, version, by }
+    }
+
+    fn configuration(&mut self) -> (ConfigurationId, ConfigurationStatus) {
+        let id = ConfigurationId::parse(self.text()).expect(OWN);
+        (id, ConfigurationStatus::parse(self.text()).expect(OWN))
+    }
+
+    fn author(&mut self) -> (u64, Actor) {
+        (self.number(), Actor::parse(self.text()).expect(OWN))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::tests::any_object;
+    use super::super::{TwinPatch, TwinUpdate, WriteMode};
+    use super::*;
+    use crate::id::{JobId, TwinId};
+    use crate::version::Precondition;
+
+    fn actor(number: u8) -> Actor {
+        match number % 5 {
+            0 => Actor::Policy("owner".into()),
+            1 => Actor::Device(TwinId::parse("d", Some("m")).expect("an id")),
+            2 => Actor::Job(JobId::parse("j").expect("an id")),
+            3 => Actor::Configuration(ConfigurationId::parse("c").expect("an id")),
+            _ => Actor::Hub,
+        }
+    }
+
+    fn at(seconds: u32) -> Timestamp {
+        Timestamp::from_seconds(i64::from(seconds))
+    }
+
+    /// Stamps here and there with the name of a configuration.
+    fn sign(metadata: &mut Metadata, every: &mut u8) {
+        *every = every.wrapping_add(1);
+        if every.is_multiple_of(3) {
+            let id = ConfigurationId::parse(["c", "d"][usize::from(*every % 2)]).expect("an id");
+            metadata.stamp.by = Some(WrittenBy::new(id, u64::from(*every) << 40, every.is_multiple_of(4)));
+        }
+        metadata.children.values_mut().for_each(|child| sign(child, every));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_opens_as_it_was(
+            steps in proptest::collection::vec((any_object(), any_object(), any_object(), any::<u32>(), any::<u8>()), 0..5),
+            configured in any::<bool>(),
+        ) {
+            let mut twin = Twin::new(at(1));
+            for (tags, desired, reported, time, by) in steps {
+                let update = TwinUpdate { tags: TwinPatch::new(tags).ok(), desired: TwinPatch::new(desired).ok() };
+                let mode = if by % 2 == 0 { WriteMode::Patch } else { WriteMode::Replace };
+                if let Ok((new, _)) = twin.update(&update, mode, &Precondition::None, at(time)) {
+                    twin = new.written_by(actor(by));
+                }
+                if let Some(patch) = TwinPatch::new(reported).ok()
+                    && let Ok((new, _)) = twin.patch_reported(&patch, None, at(time / 2))
+                {
+                    twin = new;
+                }
+                sign(&mut twin.desired.metadata, &mut by.clone());
+                twin.model_id = (by % 3 == 0).then(|| "x".repeat(usize::from(by % 2)));
+            }
+            if configured {
+                let id = ConfigurationId::parse("c").expect("an id");
+                twin.configurations.insert(id, ConfigurationStatus::Targeted);
+                // Nothing writes metadata of what is not there, and yet it must not get lost.
+                let stray = Metadata::leaf(Stamp::desired(at(9), 9));
+                twin.reported.metadata.children.insert("stray".into(), stray);
+            }
+            prop_assert_eq!(PackedTwin::new(&twin).open(), twin);
+        }
+    }
+
+    #[test]
+    fn numbers_keep_their_kind_and_sign() {
+        for number in
+            [json!(0), json!(-1), json!(i64::MIN), json!(u64::MAX), json!(-0.0), json!(1.0), json!(1e300)]
+        {
+            let mut twin = Twin::new(at(1));
+            twin.tags.insert("n".into(), number.clone());
+            let opened = PackedTwin::new(&twin).open();
+            assert_eq!(opened.tags["n"].to_string(), number.to_string());
+        }
+    }
+}
