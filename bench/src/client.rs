@@ -119,6 +119,31 @@ impl Client {
         self.write(&packet(0x30, &body)).await
     }
 
+    /// Publishes at QoS 1 and waits for the acknowledgement.
+    pub async fn publish_acknowledged(&mut self, topic: &str, payload: &[u8]) -> Result<()> {
+        let mut body = Vec::with_capacity(topic.len() + payload.len() + 4);
+        text(&mut body, topic);
+        body.extend_from_slice(&self.packet_id());
+        body.extend_from_slice(payload);
+        self.write(&packet(0x32, &body)).await?;
+        loop {
+            if self.read().await?.0 == 0x40 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Patches the device's reported properties and waits until the hub has them on disk.
+    pub async fn patch_reported(&mut self, number: u64, patch: &str) -> Result<()> {
+        let topic = format!("$iothub/twin/PATCH/properties/reported/?$rid={number}");
+        self.publish(&topic, patch.as_bytes()).await?;
+        let answer = self.next().await?;
+        if !answer.topic.starts_with("$iothub/twin/res/204/") {
+            bail!("{} {}", answer.topic, String::from_utf8_lossy(&answer.payload));
+        }
+        Ok(())
+    }
+
     /// The next thing that the hub publishes.
     pub async fn next(&mut self) -> Result<Publish> {
         loop {

@@ -100,10 +100,14 @@ impl Rest {
         Ok(answer.error_for_status()?.json().await?)
     }
 
-    /// Sends a GET and returns the length of the answer's body.
+    /// Sends a GET and returns the length of the answer's body, which is not kept.
     pub async fn get(&self, path: &str) -> Result<usize> {
-        let answer = self.request(reqwest::Method::GET, path).send().await?.error_for_status()?;
-        Ok(answer.bytes().await?.len())
+        let mut answer = self.request(reqwest::Method::GET, path).send().await?.error_for_status()?;
+        let mut length = 0;
+        while let Some(part) = answer.chunk().await? {
+            length += part.len();
+        }
+        Ok(length)
     }
 
     /// Registers `count` devices named `bench-0` and up, with believable tags and desired properties.
@@ -123,10 +127,15 @@ impl Rest {
 fn item(number: usize) -> Value {
     json!({
         "id": name(number), "importMode": "create", "status": "enabled",
-        "authentication": {"type": "sas", "symmetricKey": {"primaryKey": DEVICE_KEY, "secondaryKey": DEVICE_KEY}},
+        "authentication": authentication(),
         "tags": {"site": format!("site-{}", number % 50), "model": format!("m{}", number % 7), "ring": number % 4},
         "properties": {"desired": {"interval": 60, "report": {"level": "info", "batch": 20}}},
     })
+}
+
+/// How every device proves who it is.
+pub fn authentication() -> Value {
+    json!({"type": "sas", "symmetricKey": {"primaryKey": DEVICE_KEY, "secondaryKey": DEVICE_KEY}})
 }
 
 /// The name of a device.
@@ -136,8 +145,13 @@ pub fn name(number: usize) -> String {
 
 /// Connects the first `count` devices.
 pub async fn connect(hub: &Hub, count: usize) -> Result<Vec<Client>> {
+    connect_to(hub, &hub.mqtt, count).await
+}
+
+/// Likewise at another address that has the hub's certificate.
+pub async fn connect_to(hub: &Hub, address: &str, count: usize) -> Result<Vec<Client>> {
     let each = (0..count).map(|number| {
-        let (tls, address) = (Arc::clone(&hub.tls), hub.mqtt.clone());
+        let (tls, address) = (Arc::clone(&hub.tls), address.to_string());
         async move {
             let device = name(number);
             let token = token(&format!("localhost/devices/{device}"), DEVICE_KEY, None)?;

@@ -30,6 +30,11 @@ pub struct Hub {
 impl Hub {
     /// Starts a hub on a folder and waits until it says that it is ready.
     pub async fn start(binary: &Path, data: &Path) -> Result<Self> {
+        Self::start_with(binary, data, &[]).await
+    }
+
+    /// Likewise with these settings as environment variables.
+    pub async fn start_with(binary: &Path, data: &Path, settings: &[(&str, &Path)]) -> Result<Self> {
         let begun = Instant::now();
         let mut process = Command::new(binary)
             .args([
@@ -43,6 +48,7 @@ impl Hub {
             ])
             .args(["--metrics-address", "127.0.0.1:0", "--data"])
             .arg(data)
+            .envs(settings.iter().copied())
             .env("FLEETYARD_LOG", std::env::var_os("FLEETYARD_LOG").unwrap_or("warn".into()))
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -93,6 +99,11 @@ impl Hub {
         self.process.wait().await?;
         Ok(())
     }
+}
+
+/// A port that was free a moment ago, for a peer that cannot choose one.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 fn trust(ca: &PathBuf) -> Result<Arc<rustls::ClientConfig>> {

@@ -1,4 +1,5 @@
-//! The peer of every durable write: a bare log that gathers what waits, appends it and syncs. The limit of this disk.
+//! The peers of every durable write, with the same writers and the same batches: a bare log that gathers what waits,
+//! appends it and syncs, which is the limit of this disk; and the embedded engine alone, which is the limit of the hub.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,21 +16,57 @@ use crate::measure::Times;
 /// Bytes of one record: about what a reported patch writes.
 const RECORD_BYTES: usize = 1500;
 
-/// `writers` tasks write one durable record after the other for `seconds`; returns records per second and their times.
-pub async fn run(folder: &Path, writers: usize, seconds: u64) -> Result<(f64, Times)> {
+/// Rows that the embedded engine overwrites in turn, as a fleet's twins are.
+const ENGINE_TWINS: u64 = 1000;
+
+const TWINS: redb::TableDefinition<u64, &[u8]> = redb::TableDefinition::new("twins");
+const EVENTS: redb::TableDefinition<u64, &[u8]> = redb::TableDefinition::new("events");
+
+/// Writes a batch of so many records, and returns when all are on disk.
+type WriteBatch = Box<dyn FnMut(usize) -> Result<()> + Send>;
+
+/// A file that grows.
+pub fn raw(folder: &Path) -> Result<WriteBatch> {
     let mut file = File::create(folder.join("raw.log"))?;
+    let record = vec![7u8; RECORD_BYTES];
+    Ok(Box::new(move |count| {
+        for _ in 0..count {
+            file.write_all(&record)?;
+        }
+        Ok(file.sync_data()?)
+    }))
+}
+
+/// The engine that the hub stores its rows in: for each record a twin's row and an event's, which is what a patch writes.
+pub fn engine(folder: &Path) -> Result<WriteBatch> {
+    let database = redb::Database::create(folder.join("engine.redb"))?;
+    let (twin, event) = (vec![7u8; RECORD_BYTES * 2 / 3], vec![7u8; RECORD_BYTES / 3]);
+    let mut position = 0u64;
+    Ok(Box::new(move |count| {
+        let transaction = database.begin_write()?;
+        {
+            let mut twins = transaction.open_table(TWINS)?;
+            let mut events = transaction.open_table(EVENTS)?;
+            for _ in 0..count {
+                twins.insert(position.wrapping_mul(0x9e37_79b9) % ENGINE_TWINS, twin.as_slice())?;
+                events.insert(position, event.as_slice())?;
+                position += 1;
+            }
+        }
+        Ok(transaction.commit()?)
+    }))
+}
+
+/// `writers` tasks write one durable record after the other for `seconds`; returns records per second and their times.
+pub async fn run(mut write: WriteBatch, writers: usize, seconds: u64) -> Result<(f64, Times)> {
     let (sender, mut receiver) = mpsc::channel::<oneshot::Sender<()>>(writers);
     let writer = std::thread::spawn(move || -> Result<()> {
-        let record = vec![7u8; RECORD_BYTES];
         while let Some(first) = receiver.blocking_recv() {
             let mut waiting = vec![first];
             while let Ok(next) = receiver.try_recv() {
                 waiting.push(next);
             }
-            for _ in &waiting {
-                file.write_all(&record)?;
-            }
-            file.sync_data()?;
+            write(waiting.len())?;
             for done in waiting {
                 // Nobody waits any more when the round is over.
                 let _ = done.send(());
@@ -65,6 +102,6 @@ pub async fn run(folder: &Path, writers: usize, seconds: u64) -> Result<(f64, Ti
     for task in tasks {
         times.extend(task.await?);
     }
-    writer.join().map_err(|_| anyhow::anyhow!("the log's writer panicked"))??;
+    writer.join().map_err(|_| anyhow::anyhow!("the peer's writer panicked"))??;
     Ok((rate, times))
 }

@@ -2,14 +2,19 @@
 //!
 //! Never part of the product, and never a test: nothing here fails because a machine is slow.
 
+mod broker;
 mod client;
 mod fleet;
 mod hub;
 mod log;
 mod measure;
+mod mosquitto;
 mod operations;
+mod population;
+mod postgres;
 mod queries;
 mod runs;
+mod transfers;
 
 use std::path::PathBuf;
 
@@ -21,12 +26,13 @@ use measure::Report;
 /// Measures the hub on this machine and prints a table.
 #[derive(Parser, Debug)]
 struct Args {
-    /// Which benchmark: start, connections, patches, methods, reads, jobs, configurations, queries; all of them if none is named.
+    /// Which benchmark: start, connections, telemetry, patches, methods, reads, jobs, configurations,
+    /// queries, transfers; all of them if none is named.
     names: Vec<String>,
     /// The hub's binary; by default the one of the release profile.
     #[arg(long, env = "FLEETYARD_BIN", default_value = "target/release/fleetyard")]
     binary: PathBuf,
-    /// Devices registered for the start benchmark, the twin job and the queries.
+    /// Devices registered for the start benchmark, the twin job, the queries and the import.
     #[arg(long, default_value_t = 100_000)]
     registered: usize,
     /// Devices connected for the memory benchmark.
@@ -35,19 +41,32 @@ struct Args {
     /// Devices connected for the method job.
     #[arg(long, default_value_t = 5_000)]
     called: usize,
+    /// Devices that publish telemetry at the same time.
+    #[arg(long, default_value_t = 1_000)]
+    publishers: usize,
     /// Devices that report at the same time.
     #[arg(long, default_value_t = 256)]
     reporters: usize,
     /// Seconds that each rate is measured.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Rounds of the start benchmark and of the two that are compared with the raw log.
+    /// Rounds in which the hub and its peers take turns, and starts of the start benchmark.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 }
 
-const NAMES: [&str; 8] =
-    ["start", "connections", "patches", "methods", "reads", "jobs", "configurations", "queries"];
+const NAMES: [&str; 10] = [
+    "start",
+    "connections",
+    "telemetry",
+    "patches",
+    "methods",
+    "reads",
+    "jobs",
+    "configurations",
+    "queries",
+    "transfers",
+];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -65,13 +84,15 @@ async fn main() -> Result<()> {
         eprintln!("running {name} …");
         let run = match name {
             "start" => runs::start(&args, &mut report).await,
-            "connections" => runs::connections(&args, &mut report).await,
+            "connections" => broker::connections(&args, &mut report).await,
             "patches" => runs::patches(&args, &mut report).await,
-            "methods" => runs::methods(&args, &mut report).await,
+            "methods" => broker::methods(&args, &mut report).await,
+            "telemetry" => broker::telemetry(&args, &mut report).await,
             "reads" => runs::reads(&args, &mut report).await,
             "jobs" => operations::jobs(&args, &mut report).await,
             "configurations" => operations::configurations(&args, &mut report).await,
             "queries" => queries::queries(&args, &mut report).await,
+            "transfers" => transfers::transfers(&args, &mut report).await,
             other => bail!("there is no benchmark '{other}'; known are {}", NAMES.join(", ")),
         };
         run.with_context(|| format!("benchmark {name}"))?;

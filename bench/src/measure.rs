@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use anyhow::Result;
 use comfy_table::{CellAlignment, Table};
 
 /// Rows of the table.
@@ -14,6 +15,51 @@ impl Report {
     pub fn add(&mut self, what: &str, figure: String, spread: String, aim: &str, remark: &str) {
         eprintln!("  {what}: {figure} {remark}");
         self.0.push([what.into(), figure, spread, aim.into(), remark.into()]);
+    }
+}
+
+/// Which of two figures is the better one.
+#[derive(Clone, Copy, Debug)]
+pub enum Better {
+    /// A rate.
+    Higher,
+    /// A time, or memory.
+    Lower,
+}
+
+/// The rounds of the hub and of its peer, which took turns.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    /// The hub's figures.
+    pub hub: Vec<f64>,
+    /// The peer's.
+    pub peer: Vec<f64>,
+}
+
+impl Report {
+    /// Adds a figure of the hub with its peer's, and how many times better the hub is.
+    pub fn compare(
+        &mut self,
+        what: &str,
+        rounds: &Rounds,
+        (unit, digits): (&str, usize),
+        (peer, better): (&str, Better),
+        aim: &str,
+    ) {
+        let (figure, spread) = summary(&rounds.hub, unit, digits);
+        let (other, other_spread) = summary(&rounds.peer, unit, digits);
+        let (hub, peer_median) = (median(&rounds.hub), median(&rounds.peer));
+        let ratio = match better {
+            Better::Higher => hub / peer_median,
+            Better::Lower => peer_median / hub,
+        };
+        self.add(
+            what,
+            figure,
+            spread,
+            aim,
+            &format!("{ratio:.2} x {peer}, which has {other} ({other_spread})"),
+        );
     }
 }
 
@@ -64,12 +110,16 @@ impl Times {
 
 /// Median, and `min to max` as text, of a figure's rounds.
 pub fn summary(rounds: &[f64], unit: &str, digits: usize) -> (String, String) {
+    let median = median(rounds);
+    let (min, max) =
+        rounds.iter().fold((f64::NAN, f64::NAN), |(min, max), one| (min.min(*one), max.max(*one)));
+    (format!("{median:.digits$} {unit}"), format!("{min:.digits$} to {max:.digits$}"))
+}
+
+fn median(rounds: &[f64]) -> f64 {
     let mut sorted = rounds.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let median = sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN);
-    let (min, max) =
-        (sorted.first().copied().unwrap_or(f64::NAN), sorted.last().copied().unwrap_or(f64::NAN));
-    (format!("{median:.digits$} {unit}"), format!("{min:.digits$} to {max:.digits$}"))
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Milliseconds of a duration.
@@ -82,6 +132,23 @@ pub fn resident_bytes(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
     line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or(0) * 1024
+}
+
+/// How often a process's memory is read while something runs.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Does `work` and says how much resident memory, in bytes, the process had at most meanwhile.
+pub async fn with_peak<T>(process: u32, work: impl Future<Output = Result<T>>) -> Result<(T, u64)> {
+    tokio::pin!(work);
+    let mut peak = resident_bytes(process);
+    let mut interval = tokio::time::interval(MEMORY_INTERVAL);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok((done?, peak.max(resident_bytes(process)))),
+            _ = interval.tick() => peak = peak.max(resident_bytes(process)),
+        }
+    }
 }
 
 /// What machine this is, in a line.

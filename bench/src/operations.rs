@@ -1,6 +1,5 @@
 //! Benchmarks of what works on a whole fleet: jobs and configurations. Each also says what it does to a single call.
 
-use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,10 +9,8 @@ use crate::Args;
 use crate::client::Client;
 use crate::fleet::{Rest, connect, name};
 use crate::hub::Hub;
-use crate::measure::{Report, Times, milliseconds, resident_bytes};
+use crate::measure::{Report, Times, milliseconds, with_peak};
 
-/// How often a job is asked how far it is.
-const ASK_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest that one may take.
 const JOB_MAX: Duration = Duration::from_secs(600);
 /// Pause between two single calls: an operator, not a load.
@@ -77,18 +74,7 @@ async fn run(
             }
         }
     };
-    let peak = Cell::new(0);
-    let memory = async {
-        loop {
-            peak.set(resident_bytes(hub.process()).max(peak.get()));
-            tokio::time::sleep(ASK_INTERVAL).await;
-        }
-    };
-    let (mut times, took): (Times, Duration) = tokio::select! {
-        biased;
-        done = calls => done?,
-        () = memory => bail!("the memory is read for ever"),
-    };
+    let ((mut times, took), peak): ((Times, Duration), u64) = with_peak(hub.process(), calls).await?;
     let job = rest.json(&path).await?;
     let counts = &job["deviceJobStatistics"];
     let succeeded = counts["succeededCount"].as_u64().context("a count")?;
@@ -97,7 +83,7 @@ async fn run(
         bail!("the {title} did not reach everybody: {job}");
     }
     let rate = devices as f64 / took.as_secs_f64();
-    let peak = peak.get() as f64 / 1e6;
+    let peak = peak as f64 / 1e6;
     let what = format!("{title}, {devices} devices");
     report.add(
         &what,

@@ -1,53 +1,80 @@
-//! Queries over a believable fleet: how long each takes over REST and in the hub, what the index takes, and how long
+//! Queries over a believable fleet beside PostgreSQL, alone and while patches arrive; what the index takes, and how long
 //! the hub takes to start with it. The fleet comes from a seed, so that every run asks the same.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::Args;
-use crate::fleet::{Rest, name};
+use crate::client::Client;
+use crate::fleet::{Rest, connect};
 use crate::hub::Hub;
-use crate::measure::{Report, Times, milliseconds, resident_bytes};
+use crate::measure::{Better, Report, Rounds, Times, milliseconds, resident_bytes};
+use crate::population::twin;
+use crate::postgres::Postgres;
 
 /// Lines of one import.
 const IMPORT_LINES: usize = 20_000;
-/// How often each query is asked.
-const QUERY_ROUNDS: usize = 30;
+/// How often the hub is asked each query in a round, and its peer.
+const HUB_ASKS: usize = 30;
+const PEER_ASKS: usize = 5;
+/// Devices that report while queries are asked, and their patches each second together.
+const REPORTERS: usize = 256;
+const PATCHES_PER_SECOND: u64 = 10_000;
 
-/// What is asked: a title, the query, and the aim in milliseconds at a million twins.
-const QUERIES: [(&str, &str, &str); 5] = [
-    (
-        "COUNT with three terms",
-        "SELECT COUNT() AS n FROM devices WHERE tags.location.site = 'site-7' \
-         AND properties.reported.battery.level < 20 AND properties.reported.firmware.version != '1.3.0'",
-        "< 5 ms",
-    ),
-    (
-        "GROUP BY a string path with COUNT and AVG",
-        "SELECT properties.reported.firmware.version AS version, COUNT() AS n, \
-         AVG(properties.reported.battery.level) AS level FROM devices \
-         GROUP BY properties.reported.firmware.version",
-        "< 20 ms",
-    ),
-    (
-        "page of 100 with three terms",
-        "SELECT * FROM devices WHERE tags.location.site = 'site-7' \
-         AND properties.reported.battery.level < 20 AND properties.reported.firmware.version != '1.3.0'",
-        "< 2 ms",
-    ),
-    (
-        "ORDER BY a number, TOP 10",
-        "SELECT TOP 10 deviceId FROM devices ORDER BY properties.reported.temperature DESC",
-        "-",
-    ),
-    (
-        "COUNT of what two paths say differently",
-        "SELECT COUNT() AS n FROM devices \
-         WHERE properties.reported.firmware.version != properties.desired.firmware.version",
-        "-",
-    ),
+/// What is asked, of the hub and of its peer.
+struct Asked {
+    title: &'static str,
+    query: &'static str,
+    sql: &'static str,
+    aim: &'static str,
+}
+
+const QUERIES: [Asked; 5] = [
+    Asked {
+        title: "COUNT with three terms",
+        query: "SELECT COUNT() AS n FROM devices WHERE tags.location.site = 'site-7' \
+                AND properties.reported.battery.level < 20 AND properties.reported.firmware.version != '1.3.0'",
+        sql: "SELECT count(*) FROM twins WHERE doc #>> '{tags,location,site}' = 'site-7' \
+              AND (doc #>> '{properties,reported,battery,level}')::numeric < 20 \
+              AND doc #>> '{properties,reported,firmware,version}' <> '1.3.0'",
+        aim: "< 5 ms, >= 100 x",
+    },
+    Asked {
+        title: "GROUP BY a string path with COUNT and AVG",
+        query: "SELECT properties.reported.firmware.version AS version, COUNT() AS n, \
+                AVG(properties.reported.battery.level) AS level FROM devices \
+                GROUP BY properties.reported.firmware.version",
+        sql: "SELECT doc #>> '{properties,reported,firmware,version}' AS version, count(*), \
+              avg((doc #>> '{properties,reported,battery,level}')::numeric) FROM twins GROUP BY 1",
+        aim: "< 20 ms, >= 100 x",
+    },
+    Asked {
+        title: "page of 100 with three terms",
+        query: "SELECT * FROM devices WHERE tags.location.site = 'site-7' \
+                AND properties.reported.battery.level < 20 AND properties.reported.firmware.version != '1.3.0'",
+        sql: "SELECT doc::text FROM twins WHERE doc #>> '{tags,location,site}' = 'site-7' \
+              AND (doc #>> '{properties,reported,battery,level}')::numeric < 20 \
+              AND doc #>> '{properties,reported,firmware,version}' <> '1.3.0' ORDER BY id LIMIT 100",
+        aim: "< 2 ms, >= 100 x",
+    },
+    Asked {
+        title: "ORDER BY a number, TOP 10",
+        query: "SELECT TOP 10 deviceId FROM devices ORDER BY properties.reported.temperature DESC",
+        sql: "SELECT id FROM twins ORDER BY (doc #>> '{properties,reported,temperature}')::numeric DESC LIMIT 10",
+        aim: "-",
+    },
+    Asked {
+        title: "COUNT of what two paths say differently",
+        query: "SELECT COUNT() AS n FROM devices \
+                WHERE properties.reported.firmware.version != properties.desired.firmware.version",
+        sql: "SELECT count(*) FROM twins WHERE doc #>> '{properties,reported,firmware,version}' \
+              <> doc #>> '{properties,desired,firmware,version}'",
+        aim: "-",
+    },
 ];
 
 /// Imports a fleet, asks, and starts the hub again.
@@ -55,9 +82,10 @@ pub async fn queries(args: &Args, report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let hub = Hub::start(&args.binary, folder.path()).await?;
     let rest = Rest::new(&hub)?;
+    let count = args.registered;
     let begun = Instant::now();
-    for start in (0..args.registered).step_by(IMPORT_LINES) {
-        let numbers = start..(start + IMPORT_LINES).min(args.registered);
+    for start in (0..count).step_by(IMPORT_LINES) {
+        let numbers = start..(start + IMPORT_LINES).min(count);
         let lines: Vec<String> = numbers.map(|number| twin(number).to_string()).collect();
         let wanted = lines.len();
         let answer = rest.import(lines.join("\n")).await?;
@@ -65,102 +93,141 @@ pub async fn queries(args: &Args, report: &mut Report) -> Result<()> {
             bail!("not all of {wanted} lines were imported: {answer}");
         }
     }
-    let rate = args.registered as f64 / begun.elapsed().as_secs_f64();
-    let what = format!("twins imported, {}", args.registered);
-    report.add(&what, format!("{rate:.0} /s"), "-".into(), "-", "identity, twin and event each, durable");
-    let index = rest.json("/api/status").await?["index"].take();
-    let each = index["bytes"].as_f64().context("bytes of the index")? / args.registered as f64;
-    let paths = format!("{} paths indexed, {} not", index["pathsIndexed"], index["pathsNotIndexed"]);
-    report.add("index memory for each twin", format!("{each:.0} bytes"), "-".into(), "< 400 bytes", &paths);
-    let resident = resident_bytes(hub.process()) as f64 / args.registered as f64;
-    report.add("hub's memory for each twin", format!("{resident:.0} bytes"), "-".into(), "-", "all resident");
-    for (title, text, aim) in QUERIES {
-        ask(&rest, title, text, aim, report).await?;
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    let durable = "identity, twin and event each, durable";
+    report.add(&format!("twins imported, {count}"), format!("{rate:.0} /s"), "-".into(), "-", durable);
+    note_memory(&rest, &hub, count, report).await?;
+    let peer = Postgres::start().await?;
+    let begun = Instant::now();
+    let database = peer.load(count).await.context("loading PostgreSQL")?;
+    let megabytes = Postgres::table_bytes(&database).await? as f64 / 1e6;
+    eprintln!("  PostgreSQL loaded in {:.0} s: {megabytes:.0} MB", begun.elapsed().as_secs_f64());
+    for asked in &QUERIES {
+        let (mut rounds, mut inside) = (Rounds::default(), Vec::new());
+        for _ in 0..args.rounds {
+            rounds.hub.push(ask_hub(&rest, asked, &mut inside).await?);
+            rounds.peer.push(ask_peer(&database, asked).await?);
+        }
+        inside.sort_by(f64::total_cmp);
+        let what = format!("{}, {count} twins", asked.title);
+        report.compare(&what, &rounds, ("ms", 2), ("PostgreSQL", Better::Lower), asked.aim);
+        report.add(
+            "  in the hub, without REST",
+            format!("{:.2} ms", inside[inside.len() / 2]),
+            "-".into(),
+            "-",
+            "",
+        );
     }
+    drop((database, peer));
+    under_load(&rest, &hub, report).await?;
     hub.stop().await?;
     let hub = Hub::start(&args.binary, folder.path()).await?;
-    let what = format!("start to ready, {} twins", args.registered);
+    let what = format!("start to ready, {count} twins");
     report.add(&what, format!("{:.0} ms", milliseconds(hub.ready_after)), "-".into(), "< 5000 ms", "");
+    let resident = resident_bytes(hub.process()) as f64 / count as f64;
+    report.add(
+        "hub's memory for each twin, started",
+        format!("{resident:.0} bytes"),
+        "-".into(),
+        "-",
+        "all resident",
+    );
     hub.stop().await
 }
 
-async fn ask(rest: &Rest, title: &str, text: &str, aim: &str, report: &mut Report) -> Result<()> {
-    let (mut times, mut inside) = (Times::default(), Vec::new());
-    let explained = json!({ "query": format!("EXPLAIN {text}") });
-    let query = json!({ "query": text });
-    for _ in 0..QUERY_ROUNDS {
+async fn note_memory(rest: &Rest, hub: &Hub, count: usize, report: &mut Report) -> Result<()> {
+    let index = rest.json("/api/status").await?["index"].take();
+    let each = |bytes: &serde_json::Value| bytes.as_f64().map(|bytes| bytes / count as f64);
+    let columns = each(&index["bytes"]).context("bytes of the index")?;
+    let packed = each(&index["twinsBytes"]).context("bytes of the twins")?;
+    let paths = format!("{} paths indexed, {} not", index["pathsIndexed"], index["pathsNotIndexed"]);
+    report.add(
+        "index memory for each twin",
+        format!("{columns:.0} bytes"),
+        "-".into(),
+        "< 400 bytes",
+        &paths,
+    );
+    report.add("packed twin", format!("{packed:.0} bytes"), "-".into(), "-", "beside the index");
+    let resident = resident_bytes(hub.process()) as f64 / count as f64;
+    report.add("hub's memory for each twin", format!("{resident:.0} bytes"), "-".into(), "-", "all resident");
+    Ok(())
+}
+
+/// Median of some asks over REST; adds the hub's own times.
+async fn ask_hub(rest: &Rest, asked: &Asked, inside: &mut Vec<f64>) -> Result<f64> {
+    let mut times = Times::default();
+    let explained = json!({ "query": format!("EXPLAIN {}", asked.query) });
+    let query = json!({ "query": asked.query });
+    for _ in 0..HUB_ASKS {
         let begun = Instant::now();
         rest.post("/devices/query", &query).await?;
         times.push(begun.elapsed());
         let row = rest.post("/devices/query", &explained).await?[0].take();
         inside.push(row["milliseconds"].as_f64().context("a time")?);
     }
-    inside.sort_by(f64::total_cmp);
-    let (p50, most) = (milliseconds(times.percentile(0.5)), milliseconds(times.percentile(1.0)));
-    let remark = format!("in the hub {:.2} ms", inside[inside.len() / 2]);
-    report.add(title, format!("{p50:.2} ms"), format!("to {most:.2}"), aim, &remark);
+    Ok(milliseconds(times.percentile(0.5)))
+}
+
+async fn ask_peer(database: &tokio_postgres::Client, asked: &Asked) -> Result<f64> {
+    let statement = database.prepare(asked.sql).await?;
+    let mut times = Times::default();
+    for _ in 0..PEER_ASKS {
+        let begun = Instant::now();
+        database.query(&statement, &[]).await?;
+        times.push(begun.elapsed());
+    }
+    Ok(milliseconds(times.percentile(0.5)))
+}
+
+/// The first three queries while devices report as fast as is aimed at.
+async fn under_load(rest: &Rest, hub: &Hub, report: &mut Report) -> Result<()> {
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut alone = Vec::new();
+    for asked in &QUERIES[..3] {
+        alone.push(ask_hub(rest, asked, &mut Vec::new()).await?);
+    }
+    let mut tasks = Vec::new();
+    for mut client in connect(hub, REPORTERS).await? {
+        client.subscribe(&["$iothub/twin/res/#"]).await?;
+        tasks.push(tokio::spawn(report_steadily(client, stop.clone(), done.clone())));
+    }
+    let begun = Instant::now();
+    let mut beside = Vec::new();
+    for asked in &QUERIES[..3] {
+        let mut medians = Vec::new();
+        for _ in 0..5 {
+            medians.push(ask_hub(rest, asked, &mut Vec::new()).await?);
+        }
+        medians.sort_by(f64::total_cmp);
+        beside.push(medians[2]);
+    }
+    let rate = done.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64();
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await??;
+    }
+    for ((asked, alone), beside) in QUERIES.iter().zip(alone).zip(beside) {
+        let what = format!("  {}, while patches arrive", asked.title);
+        let remark =
+            format!("{:.1} x alone ({alone:.2} ms); {rate:.0} durable patches/s meanwhile", beside / alone);
+        report.add(&what, format!("{beside:.2} ms"), "-".into(), "<= 2 x alone", &remark);
+    }
     Ok(())
 }
 
-/// A generator of numbers that look random and are always the same.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
+async fn report_steadily(mut client: Client, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) -> Result<()> {
+    let pace = Duration::from_secs(REPORTERS as u64) / PATCHES_PER_SECOND as u32;
+    let mut turn = tokio::time::interval(pace);
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut number = 0u64;
+    while !stop.load(Ordering::Relaxed) {
+        turn.tick().await;
+        let patch = json!({"battery": {"level": number % 100}, "uptime": number}).to_string();
+        client.patch_reported(number, &patch).await?;
+        done.fetch_add(1, Ordering::Relaxed);
+        number += 1;
     }
-
-    /// Small numbers much more often than large ones.
-    fn skewed(&mut self, end: u64) -> u64 {
-        self.below(end).min(self.below(end)).min(self.below(end))
-    }
-}
-
-/// A line of an import: 20 to 40 paths, by the type of the device.
-fn twin(number: usize) -> Value {
-    let mut dice = Dice(number as u64);
-    let kind = ["pump", "meter", "camera"][dice.skewed(3) as usize];
-    let site = dice.skewed(50);
-    let link = ["wifi", "lte", "ethernet"][dice.skewed(3) as usize];
-    let mut reported = json!({
-        "firmware": {"version": format!("1.{}.0", dice.skewed(9)), "status": "current", "updates": dice.skewed(20)},
-        "battery": {"level": dice.below(101), "voltage": 3.0 + dice.below(1200) as f64 / 1000.0},
-        "temperature": 15.0 + dice.below(100_000) as f64 / 4000.0,
-        "uptime": dice.below(10_000_000), "rssi": -30 - dice.below(60) as i64,
-        "connectivity": link,
-        "serial": format!("SN-{number:012}"),
-        "lastBoot": format!("2026-01-{:02}T{:02}:{:02}:00Z", 1 + dice.below(28), dice.below(24), dice.below(60)),
-    });
-    match kind {
-        "pump" => {
-            reported["pressure"] =
-                json!({"in": dice.below(400), "out": dice.below(900), "alarm": dice.below(50) == 0});
-        }
-        "meter" => {
-            let total = dice.below(1_000_000) as f64 / 10.0;
-            reported["reading"] =
-                json!({"total": total, "unit": "kWh", "phase": dice.below(3), "sealed": true});
-        }
-        _ => {
-            let lens = json!({"type": format!("lens-{}", dice.below(5)), "focus": dice.below(100), "zoom": dice.below(10)});
-            reported["video"] = json!({"width": 1920, "height": 1080, "rate": 25, "lens": lens});
-        }
-    }
-    json!({
-        "id": name(number), "importMode": "create", "status": "enabled",
-        "tags": {
-            "kind": kind, "ring": dice.skewed(4), "owner": format!("team-{}", dice.skewed(12)),
-            "location": {"site": format!("site-{site}"), "country": format!("c{}", site % 17), "floor": dice.below(6)},
-        },
-        "properties": {
-            "desired": {
-                "interval": 60, "report": {"level": "info", "batch": 20},
-                "firmware": {"version": format!("1.{}.0", dice.skewed(3)), "url": format!("https://example.com/{kind}")},
-            },
-            "reported": reported,
-        },
-    })
+    Ok(())
 }

@@ -1,23 +1,25 @@
 //! The benchmarks themselves. Each takes a fresh data folder, and compares with its peer in the same run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
 use crate::client::Client;
 use crate::fleet::{Rest, connect, name};
 use crate::hub::Hub;
-use crate::measure::{Report, Times, milliseconds, resident_bytes, summary};
-use crate::operations::answer;
+use crate::measure::{Better, Report, Rounds, Times, milliseconds, resident_bytes, summary};
+use crate::postgres::Postgres;
 use crate::{Args, log};
 
 /// Pause before memory is read, so that what is under way has ended.
 const SETTLE: Duration = Duration::from_secs(2);
-/// Callers of methods and reads at once.
-const CALLERS: usize = 8;
+/// Callers that read at once.
+const READERS: usize = 32;
+/// Twins that are read.
+const READ_TWINS: usize = 1000;
 
 /// Start to ready with nothing and with many devices, and memory when idle.
 pub async fn start(args: &Args, report: &mut Report) -> Result<()> {
@@ -54,41 +56,7 @@ pub async fn start(args: &Args, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Memory for each connected TLS device.
-pub async fn connections(args: &Args, report: &mut Report) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let hub = Hub::start(&args.binary, folder.path()).await?;
-    Rest::new(&hub)?.register(args.connected).await?;
-    tokio::time::sleep(SETTLE).await;
-    let before = resident_bytes(hub.process());
-    let begun = Instant::now();
-    let mut clients = connect(&hub, args.connected).await?;
-    let rate = args.connected as f64 / begun.elapsed().as_secs_f64();
-    for client in &mut clients {
-        client.subscribe(&["$iothub/methods/POST/#", "$iothub/twin/PATCH/properties/desired/#"]).await?;
-    }
-    tokio::time::sleep(SETTLE).await;
-    let each = (resident_bytes(hub.process()).saturating_sub(before)) as f64 / args.connected as f64 / 1e3;
-    let what = format!("memory for each of {} TLS devices", args.connected);
-    report.add(
-        &what,
-        format!("{each:.1} KB"),
-        "-".into(),
-        "< 40 KB",
-        "method and desired subscriptions each",
-    );
-    report.add(
-        "connects",
-        format!("{rate:.0} /s"),
-        "-".into(),
-        "-",
-        "full TLS handshakes, client on the same cores",
-    );
-    drop(clients);
-    hub.stop().await
-}
-
-/// Durable reported patches, beside the raw log.
+/// Durable reported patches, beside the raw log, the embedded engine alone, and PostgreSQL.
 pub async fn patches(args: &Args, report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let hub = Hub::start(&args.binary, folder.path()).await?;
@@ -97,12 +65,13 @@ pub async fn patches(args: &Args, report: &mut Report) -> Result<()> {
     for client in &mut clients {
         client.subscribe(&["$iothub/twin/res/#"]).await?;
     }
-    let (mut rates, mut raw_rates, mut times, mut raw_times) =
-        (Vec::new(), Vec::new(), Times::default(), Times::default());
+    let postgres = Postgres::start().await?;
+    postgres.load(args.reporters).await?;
+    let (mut raw, mut engine, mut sql) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rates, mut times, mut sql_times) = (Vec::new(), Times::default(), Times::default());
     for _ in 0..args.rounds {
-        let (raw_rate, raw) = log::run(folder.path(), args.reporters, args.seconds).await?;
-        raw_rates.push(raw_rate);
-        raw_times.extend(raw);
+        raw.push(log::run(log::raw(folder.path())?, args.reporters, args.seconds).await?.0);
+        engine.push(log::run(log::engine(folder.path())?, args.reporters, args.seconds).await?.0);
         let begun = Instant::now();
         let stop = Arc::new(AtomicBool::new(false));
         let tasks: Vec<_> =
@@ -117,30 +86,56 @@ pub async fn patches(args: &Args, report: &mut Report) -> Result<()> {
         }
         rates.push(round.len() as f64 / begun.elapsed().as_secs_f64());
         times.extend(round);
+        let round = update_rows(&postgres, args).await?;
+        sql.push(round.len() as f64 / args.seconds as f64);
+        sql_times.extend(round);
     }
-    let (median, spread) = summary(&rates, "/s", 0);
-    let (raw_median, raw_spread) = summary(&raw_rates, "/s", 0);
     let what = format!("durable reported patches, {} devices", args.reporters);
-    report.add(&what, median, spread, "> 10000 /s", "MQTT publish to 204, each on disk");
-    report.add(
-        "  peer: raw log, same writers",
-        raw_median,
-        raw_spread,
-        "-",
-        "1,500 bytes a record, one sync for all that wait",
-    );
-    for (share, title) in [(0.5, "p50"), (0.99, "p99")] {
-        let (time, raw) = (milliseconds(times.percentile(share)), milliseconds(raw_times.percentile(share)));
-        report.add(
-            &format!("  {title} of a patch"),
-            format!("{time:.1} ms"),
-            "-".into(),
-            "-",
-            &format!("raw log {raw:.1} ms"),
-        );
+    for (peer, rounds, aim) in [
+        ("PostgreSQL (no TLS, rows with the indexes of the queries)", sql, ">= 10 x, >= 15000 /s"),
+        ("the embedded engine alone, same batches", engine, ">= 0.5 x"),
+        ("a raw log, same batches", raw, "-"),
+    ] {
+        let rounds = Rounds { hub: rates.clone(), peer: rounds };
+        report.compare(&what, &rounds, ("/s", 0), (peer, Better::Higher), aim);
+    }
+    for (share, title, aim) in [(0.5, "p50", "-"), (0.99, "p99", "< 30 ms")] {
+        let (time, sql) = (milliseconds(times.percentile(share)), milliseconds(sql_times.percentile(share)));
+        let what = format!("  {title} of a patch, MQTT publish to 204");
+        report.add(&what, format!("{time:.1} ms"), "-".into(), aim, &format!("PostgreSQL {sql:.1} ms"));
     }
     drop(clients);
     hub.stop().await
+}
+
+/// Each device's row gets one patch after the other over a connection of its own.
+async fn update_rows(postgres: &Postgres, args: &Args) -> Result<Times> {
+    let mut connections = Vec::new();
+    for _ in 0..args.reporters {
+        let client = postgres.connect().await?;
+        let sql = "UPDATE twins SET doc = jsonb_set(doc, '{properties,reported}', \
+                   (doc #> '{properties,reported}') || $2::text::jsonb) WHERE id = $1";
+        let statement = client.prepare(sql).await?;
+        connections.push(Arc::new((client, statement)));
+    }
+    every(args.reporters, args.seconds, |device| {
+        let connection = connections[device].clone();
+        async move {
+            let (client, statement) = &*connection;
+            let number = rows_written();
+            let patch =
+                json!({"battery": {"level": number % 100, "voltage": 3.7}, "uptime": number}).to_string();
+            client.execute(statement, &[&name(device), &patch]).await?;
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// A number that grows.
+fn rows_written() -> u64 {
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    WRITTEN.fetch_add(1, Ordering::Relaxed)
 }
 
 async fn report_on(mut client: Client, stop: Arc<AtomicBool>) -> Result<(Client, Times)> {
@@ -149,71 +144,56 @@ async fn report_on(mut client: Client, stop: Arc<AtomicBool>) -> Result<(Client,
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
         let patch = json!({"battery": {"level": number % 100, "voltage": 3.7}, "uptime": number}).to_string();
-        client
-            .publish(&format!("$iothub/twin/PATCH/properties/reported/?$rid={number}"), patch.as_bytes())
-            .await?;
-        let answer = client.next().await?;
-        if !answer.topic.starts_with("$iothub/twin/res/204/") {
-            bail!("{} {}", answer.topic, String::from_utf8_lossy(&answer.payload));
-        }
+        client.patch_reported(number, &patch).await?;
         times.push(begun.elapsed());
         number += 1;
     }
     Ok((client, times))
 }
 
-/// Round trips of direct methods: REST to the hub, MQTT to the device, and back.
-pub async fn methods(args: &Args, report: &mut Report) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let hub = Hub::start(&args.binary, folder.path()).await?;
-    let rest = Rest::new(&hub)?;
-    rest.register(CALLERS).await?;
-    for client in connect(&hub, CALLERS).await? {
-        answer(client).await?;
-    }
-    for callers in [1, CALLERS] {
-        let mut times = every(callers, args.seconds, |caller| {
-            let rest = rest.clone();
-            async move {
-                let body = json!({"methodName": "ping", "payload": {"n": 1}, "responseTimeoutInSeconds": 30});
-                rest.post(&format!("/twins/{}/methods", name(caller)), &body).await.map(drop)
-            }
-        })
-        .await?;
-        let rate = times.len() as f64 / args.seconds as f64;
-        let (p50, p99) = (milliseconds(times.percentile(0.5)), milliseconds(times.percentile(0.99)));
-        let aim = if callers == 1 { "p50 < 2 ms" } else { "-" };
-        let what = format!("direct method, {callers} caller(s), p50 / p99");
-        report.add(&what, format!("{p50:.2} / {p99:.2} ms"), "-".into(), aim, &format!("{rate:.0} /s"));
-    }
-    hub.stop().await
-}
-
-/// Reads of twins over REST.
+/// Reads of twins over REST, beside PostgreSQL.
 pub async fn reads(args: &Args, report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let hub = Hub::start(&args.binary, folder.path()).await?;
     let rest = Rest::new(&hub)?;
-    rest.register(1000).await?;
-    let mut times = every(32, args.seconds, |caller| {
-        let rest = rest.clone();
-        async move { rest.get(&format!("/twins/{}", name(caller * 31))).await.map(drop) }
-    })
-    .await?;
-    let rate = times.len() as f64 / args.seconds as f64;
+    rest.register(READ_TWINS).await?;
+    let postgres = Postgres::start().await?;
+    postgres.load(READ_TWINS).await?;
+    let mut connections = Vec::new();
+    for _ in 0..READERS {
+        let client = postgres.connect().await?;
+        let statement = client.prepare("SELECT doc::text FROM twins WHERE id = $1").await?;
+        connections.push(Arc::new((client, statement)));
+    }
+    let (mut rounds, mut times) = (Rounds::default(), Times::default());
+    let twin_of = |reader: usize| name(reader * READ_TWINS / READERS);
+    for _ in 0..args.rounds {
+        let round = every(READERS, args.seconds, |reader| {
+            let rest = rest.clone();
+            async move { rest.get(&format!("/twins/{}", twin_of(reader))).await.map(drop) }
+        })
+        .await?;
+        rounds.hub.push(round.len() as f64 / args.seconds as f64);
+        times.extend(round);
+        let round = every(READERS, args.seconds, |reader| {
+            let connection = connections[reader].clone();
+            async move {
+                connection.0.query_one(&connection.1, &[&twin_of(reader)]).await?;
+                Ok(())
+            }
+        })
+        .await?;
+        rounds.peer.push(round.len() as f64 / args.seconds as f64);
+    }
+    let what = format!("REST twin reads over TLS, {READERS} callers");
+    report.compare(&what, &rounds, ("/s", 0), ("PostgreSQL (no TLS)", Better::Higher), ">= 30000 /s");
     let (p50, p99) = (milliseconds(times.percentile(0.5)), milliseconds(times.percentile(0.99)));
-    report.add(
-        "REST twin reads, 32 callers",
-        format!("{rate:.0} /s"),
-        "-".into(),
-        "-",
-        &format!("p50 {p50:.2} ms, p99 {p99:.2} ms"),
-    );
+    report.add("  p50 / p99 of a read", format!("{p50:.2} / {p99:.2} ms"), "-".into(), "-", "");
     hub.stop().await
 }
 
 /// `callers` tasks do the same thing again and again for `seconds`; returns how long each took.
-async fn every<F, W>(callers: usize, seconds: u64, work: F) -> Result<Times>
+pub async fn every<F, W>(callers: usize, seconds: u64, work: F) -> Result<Times>
 where
     F: Fn(usize) -> W,
     W: Future<Output = Result<()>> + Send + 'static,
