@@ -98,7 +98,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, QueryError> {
         let message = format!("The text is too long: at most {QUERY_TEXT_CHARS_MAX} characters are allowed");
         return Err(QueryError { line: 1, column: 1, message });
     }
-    let mut lexer = Lexer { text, at: 0 };
+    let mut lexer = Lexer { text, at: 0, in_order: false };
     let mut tokens: Vec<Token> = Vec::new();
     loop {
         lexer.skip_blank()?;
@@ -108,6 +108,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, QueryError> {
             Some(Kind::Symbol(".") | Kind::Keyword(Keyword::As))
         );
         let kind = lexer.token(names_follow)?;
+        lexer.in_order |= kind == Kind::Keyword(Keyword::Order);
         let last = kind == Kind::End;
         tokens.push(Token { kind, start, end: lexer.at });
         if last {
@@ -119,6 +120,8 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, QueryError> {
 struct Lexer<'t> {
     text: &'t str,
     at: usize,
+    /// Behind ORDER, where no list of lists can stand, so that two brackets begin the name of a column.
+    in_order: bool,
 }
 
 impl<'t> Lexer<'t> {
@@ -158,7 +161,7 @@ impl<'t> Lexer<'t> {
 
     fn token(&mut self, names_follow: bool) -> Result<Kind, QueryError> {
         let Some(first) = self.peek() else { return Ok(Kind::End) };
-        if names_follow && self.rest().starts_with("[[") {
+        if (names_follow || self.in_order) && self.rest().starts_with("[[") {
             return self.bracketed_name();
         }
         if begins_name(first) {

@@ -349,7 +349,9 @@ impl<'t> Parser<'t> {
         self.expect(Keyword::By)?;
         self.list(|parser| {
             let start = parser.token().start;
-            let names = parser.path_names()?;
+            // Only a column can have a name that begins with brackets.
+            let is_column = matches!(parser.peek(), Kind::Name(_));
+            let names = if is_column { vec![parser.name()?] } else { parser.path_names()? };
             let by =
                 order_target(query, names).map_err(|message| QueryError::at(parser.text, start, message))?;
             let descending = parser.take(Keyword::Desc);

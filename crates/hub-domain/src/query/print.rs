@@ -122,10 +122,16 @@ fn item(f: &mut Formatter<'_>, item: &Item) -> fmt::Result {
         ItemValue::Maximum(path) => write!(f, "MAX({path})")?,
     }
     match &item.alias {
-        Some(alias) if is_bare(alias) => write!(f, " AS {alias}"),
-        Some(alias) => write!(f, " AS [[{alias}]]"),
+        Some(alias) => {
+            f.write_str(" AS ")?;
+            column_name(f, alias)
+        }
         None => Ok(()),
     }
+}
+
+fn column_name(f: &mut Formatter<'_>, name: &str) -> fmt::Result {
+    if is_bare(name) { f.write_str(name) } else { write!(f, "[[{name}]]") }
 }
 
 fn order_key(f: &mut Formatter<'_>, query: &Query, key: &OrderKey) -> fmt::Result {
@@ -133,7 +139,7 @@ fn order_key(f: &mut Formatter<'_>, query: &Query, key: &OrderKey) -> fmt::Resul
         (OrderBy::Path(path), _) => order_path(f, path)?,
         (OrderBy::Column(index), Select::Items(items)) => match &items[*index] {
             Item { value: ItemValue::Path(path), .. } => order_path(f, path)?,
-            aggregate => f.write_str(aggregate.output_key())?,
+            aggregate => column_name(f, aggregate.output_key())?,
         },
         (OrderBy::Column(_), Select::All) => {}
     }

@@ -130,10 +130,11 @@ pub fn condition(source: Source) -> impl Strategy<Value = Condition> {
     scope.prop_map(move |scope| Condition { source, scope })
 }
 
-/// Columns with names that nothing else has, so that every combination is valid.
+/// Columns with names that nothing else has, so that every combination is valid; every other one needs brackets.
 fn items(values: Vec<ItemValue>) -> Vec<Item> {
+    let name = |index| if index % 2 == 0 { format!("column{index}") } else { format!("my column {index}") };
     let named = values.into_iter().enumerate();
-    named.map(|(index, value)| Item { value, alias: Some(format!("column{index}")) }).collect()
+    named.map(|(index, value)| Item { value, alias: Some(name(index)) }).collect()
 }
 
 fn aggregate(source: Source) -> impl Strategy<Value = ItemValue> {

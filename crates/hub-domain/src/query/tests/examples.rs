@@ -29,6 +29,7 @@ const CANONICAL: &[&str] = &[
     "SELECT * FROM devices WHERE tags.x IN [1, -2, 2.5, 1e300, true, null, ['a', []]] AND tags.y NIN []",
     "SELECT * FROM devices WHERE tags.[[a.b]].[[my key]].[[1]].[[]]]] = undefined",
     "SELECT tags.x AS [[my key]] FROM devices ORDER BY tags.x DESC, devices.unheard",
+    "SELECT tags.x, COUNT() AS [[my count]] FROM devices GROUP BY tags.x ORDER BY [[my count]] DESC",
     "SELECT * FROM devices WHERE tags.x = 'it\\'s \\\\ \\u0007 \"quoted\" Grüße'",
 ];
 
