@@ -6,6 +6,7 @@
 mod explain;
 mod scan;
 
+use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
 use base64::Engine;
@@ -54,24 +55,46 @@ impl Hub {
         who.must(Rights::SERVICE_CONNECT)?;
         let explained = Query::parse_explained(text);
         let is_explained = explained.is_some();
-        let query = explained
-            .unwrap_or_else(|| Query::parse(text))
-            .map_err(|error| Error::Invalid(format!("The query is invalid: {error}")))?;
+        let query = explained.unwrap_or_else(|| Query::parse(text)).map_err(invalid)?;
+        self.query_page(&query, text, is_explained, page_rows, continuation).await
+    }
+
+    /// Answers one page of a JSON query of the first edition, as [`Hub::query`] does of a text.
+    pub async fn query_document(
+        &self,
+        who: &Principal,
+        document: &Value,
+        page_rows: Option<usize>,
+        continuation: Option<&str>,
+    ) -> Result<QueryPage> {
+        who.must(Rights::SERVICE_CONNECT)?;
+        let query = Query::from_document(document).map_err(invalid)?;
+        self.query_page(&query, &query.to_string(), false, page_rows, continuation).await
+    }
+
+    async fn query_page(
+        &self,
+        query: &Query,
+        text: &str,
+        is_explained: bool,
+        page_rows: Option<usize>,
+        continuation: Option<&str>,
+    ) -> Result<QueryPage> {
         let page_rows = page_rows.unwrap_or(QUERY_PAGE_ROWS_DEFAULT).clamp(1, QUERY_PAGE_ROWS_MAX);
         let place = continuation.map_or(Ok(Place::default()), |token| self.open_token(text, token))?;
         self.counters.queries.fetch_add(1, Ordering::Relaxed);
         let left = query.top().map_or(u64::MAX, |top| top.saturating_sub(place.given));
         let rows_max = page_rows.min(usize::try_from(left).unwrap_or(usize::MAX));
         let begun = self.clock.now();
-        let mut scan = Scan::new(self, &query, place.last.as_deref())?;
+        let mut scan = Scan::new(self, query, place.last.as_deref())?;
         let (rows, next) = if query.is_aggregate() || query.is_ordered() {
-            whole_page(&query, &mut scan, place, rows_max).await?
+            whole_page(query, &mut scan, place, rows_max).await?
         } else {
-            scanned_page(&query, &mut scan, place, rows_max).await?
+            scanned_page(query, &mut scan, place, rows_max).await?
         };
         if is_explained {
             let took = self.clock.now().since(begun);
-            let row = explain::row(&query, &scan, rows.len(), took);
+            let row = explain::row(query, &scan, rows.len(), took);
             return Ok(QueryPage { item_type: ItemType::Raw, rows: vec![row], continuation: None });
         }
         let next = next.filter(|next| query.top().is_none_or(|top| next.given < top));
@@ -81,8 +104,7 @@ impl Hub {
 
     /// How many rows a query has, over all pages.
     pub(crate) async fn count_rows(&self, text: &str) -> Result<u64> {
-        let query =
-            Query::parse(text).map_err(|error| Error::Invalid(format!("The query is invalid: {error}")))?;
+        let query = Query::parse(text).map_err(invalid)?;
         let mut scan = Scan::new(self, &query, None)?;
         if query.is_aggregate() {
             return Ok(aggregated(&query, &mut scan).await?.len() as u64);
@@ -123,6 +145,10 @@ impl Hub {
         self.secret.mac(&[b"query", digest.as_slice(), body.as_bytes()]).finalize().into_bytes()[..MAC_BYTES]
             .to_vec()
     }
+}
+
+fn invalid(error: impl Display) -> Error {
+    Error::Invalid(format!("The query is invalid: {error}"))
 }
 
 /// A page in the order of names: goes on after the last one, and looks one match ahead, because a token must
@@ -169,15 +195,14 @@ async fn whole_page<'q>(
 }
 
 async fn aggregated<'q>(query: &'q Query, scan: &mut Scan<'q>) -> Result<Vec<Value>> {
-    let too_many = |error| Error::Invalid(format!("The query is invalid: {error}"));
     let mut aggregation = Aggregation::new(query);
     if let Scan::Twins(selection) = scan {
-        while selection.aggregate_some(&mut aggregation).map_err(too_many)? {
+        while selection.aggregate_some(&mut aggregation).map_err(invalid)? {
             tokio::task::yield_now().await;
         }
     } else {
         while let Some(found) = scan.next().await? {
-            found.with_row(|row| aggregation.add(row)).map_err(too_many)?;
+            found.with_row(|row| aggregation.add(row)).map_err(invalid)?;
         }
     }
     Ok(aggregation.finish())

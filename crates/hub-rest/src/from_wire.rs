@@ -11,6 +11,7 @@ use hub_api::bulk::ImportItem;
 use hub_api::identity::{Authentication, IdentityWrite};
 use hub_api::job::{JobRequest, JobTwin};
 use hub_api::method::MethodRequest;
+use hub_api::query::QueryRequest;
 use hub_api::transfer::JobProperties;
 use hub_api::twin::{TwinPropertiesWrite, TwinWrite};
 use hub_domain::configuration::{ConfigurationSpec, Content};
@@ -61,6 +62,50 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // Looked at first, since members that are not known are passed over without a look at their bytes.
     let text = std::str::from_utf8(body).map_err(|error| wrong(format!("the body is not UTF-8: {error}")))?;
     serde_json::from_str(text).map_err(|error| wrong(format!("the body is not as expected: {error}")))
+}
+
+/// What a query is written in.
+pub enum Asked {
+    /// The query language.
+    Text(String),
+    /// The JSON query of the first edition.
+    Document(Value),
+}
+
+/// The query of a body, or that for devices with `tags`.
+pub fn query(body: &[u8], tags: Option<&str>) -> Result<Asked, ApiError> {
+    if let Some(tags) = tags {
+        if !body.trim_ascii().is_empty() {
+            return Err(ApiError::invalid(
+                "the parameter tags and a body are two queries: leave one of them out",
+            ));
+        }
+        return Ok(Asked::Document(tags.split(',').collect()));
+    }
+    if body.trim_ascii_start().starts_with(b"[") {
+        let tags: Vec<String> = json_list(body)?;
+        if tags.is_empty() {
+            let text = "the body is an empty list; expected the tags that devices must carry, or an object";
+            return Err(ApiError::bad(400_006, "IotHubFormatError", text));
+        }
+        return Ok(Asked::Document(tags.into()));
+    }
+    let request: QueryRequest = json(body)?;
+    let QueryRequest { query, filter, project, aggregate, sort } = &request;
+    let is_document = [filter, project, aggregate, sort].iter().any(|member| member.is_some());
+    match query {
+        Some(_) if is_document => {
+            Err(ApiError::invalid("'query' stands alone: leave out filter, project, aggregate and sort"))
+        }
+        Some(text) => Ok(Asked::Text(text.clone())),
+        None => match read(body)? {
+            Value::Object(mut document) if document.len() > usize::from(document.contains_key("query")) => {
+                document.remove("query");
+                Ok(Asked::Document(Value::Object(document)))
+            }
+            _ => Err(ApiError::bad(400_005, "ArgumentNull", "the body has no member 'query'")),
+        },
+    }
 }
 
 /// The ids of a path.

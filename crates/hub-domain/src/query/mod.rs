@@ -5,7 +5,8 @@
 //! Stages: `lexer` (text to tokens), `parser` and `expression` (tokens to `ast`), then `eval` (is the row in?),
 //! `select` (what of it is shown, and in which order), `aggregate` (over many rows), `plan` (what is read at all) and
 //! `explain` (why is the row in or out?).
-//! `print` is the inverse of parsing. The rules for users are in `docs/query-language.md`.
+//! `first_edition` makes the same of a JSON document. `print` is the inverse of parsing. The rules for users are in
+//! `docs/query-language.md`.
 
 mod aggregate;
 mod ast;
@@ -14,6 +15,7 @@ mod error;
 mod eval;
 mod explain;
 mod expression;
+mod first_edition;
 mod function;
 mod lexer;
 mod parser;
@@ -42,7 +44,11 @@ pub const QUERY_TEXT_CHARS_MAX: usize = 8192;
 /// recurses at most this deep, since chains (`a AND b AND c`, `1 + 2 + 3`) are flat lists.
 pub const QUERY_NESTING_LEVELS_MAX: usize = 64;
 
-/// Most columns in SELECT, and most paths in GROUP BY and in ORDER BY.
+/// Deepest nesting of filters in a JSON query: as a text each level takes two, a NOT and a parenthesis.
+pub const QUERY_FILTER_LEVELS_MAX: usize = QUERY_NESTING_LEVELS_MAX / 2 - 2;
+
+/// Most columns in SELECT, and most paths in GROUP BY and in ORDER BY; likewise elements of each list in a JSON
+/// query.
 pub const QUERY_COLUMNS_MAX: usize = 256;
 
 /// Most groups that one aggregation holds in memory.

@@ -4,30 +4,41 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{MethodRouter, post};
-use hub_api::query::{CONTINUATION, ITEM_TYPE, MAX_ITEM_COUNT, QueryRequest};
+use hub_api::query::{CONTINUATION, ITEM_TYPE, MAX_ITEM_COUNT};
 use hub_domain::query::ItemType;
+use serde::Deserialize;
 
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
-use crate::from_wire;
+use crate::extract::Query;
+use crate::from_wire::{self, Asked};
 use crate::status::ApiError;
 
 pub fn handlers() -> MethodRouter<Shared> {
     post(query)
 }
 
+/// Tags and a number of rows, as clients of the first edition send them in place of a body.
+#[derive(Deserialize)]
+struct TagsQuery {
+    tags: Option<String>,
+    top: Option<String>,
+}
+
 async fn query(
     State(hub): State<Shared>,
     Caller(who): Caller,
+    Query(in_url): Query<TagsQuery>,
     headers: HeaderMap,
     Json(body): Json,
 ) -> Answer {
-    let request: QueryRequest = from_wire::json(&body)?;
-    let text = request
-        .query
-        .ok_or_else(|| ApiError::bad(400_005, "ArgumentNull", "the body has no member 'query'"))?;
-    let rows = page_rows(header(&headers, MAX_ITEM_COUNT)?)?;
-    let page_of = hub.query(&who, &text, rows, header(&headers, CONTINUATION)?).await?;
+    let asked = from_wire::query(&body, in_url.tags.as_deref())?;
+    let rows = page_rows(header(&headers, MAX_ITEM_COUNT)?.or(in_url.top.as_deref()))?;
+    let token = header(&headers, CONTINUATION)?;
+    let page_of = match asked {
+        Asked::Text(text) => hub.query(&who, &text, rows, token).await?,
+        Asked::Document(document) => hub.query_document(&who, &document, rows, token).await?,
+    };
     Ok(page(&page_of.rows, page_of.item_type, page_of.continuation))
 }
 

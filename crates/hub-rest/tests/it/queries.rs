@@ -166,3 +166,78 @@ async fn what_comes_and_goes_between_pages_neither_doubles_nor_hides_the_rest() 
     let again = page(&server, query, "100", &token).await;
     assert_eq!(again.ok(), second.ok());
 }
+
+#[tokio::test]
+async fn the_json_query_of_the_first_edition_is_answered_like_a_text() {
+    let server = with_devices(5).await;
+    let ask = |body: Value| {
+        let server = &server;
+        async move { server.send("post", "/devices/query", &body).await }
+    };
+    let even = json!({
+        "type": "comparison", "property": { "name": "parity", "type": "service" },
+        "comparisonOperator": "eq", "value": "even"
+    });
+    let found = ask(json!({ "filter": even, "project": null, "aggregate": null, "sort": null })).await;
+    let same = server.query("SELECT * FROM devices WHERE tags.parity = 'even'").await;
+    assert_eq!((found.ok(), found.header("x-ms-item-type")), (same.ok(), Some("Twin")));
+
+    let sums = ask(json!({
+        "aggregate": {
+            "keys": [{ "name": "parity", "type": "service" }],
+            "properties": [
+                { "operator": "sum", "property": { "name": "n", "type": "service" }, "columnName": "total" },
+                { "operator": "count", "columnName": "devices" },
+            ]
+        },
+        "sort": { "property": { "name": "total", "type": "aggregated" }, "order": "desc" }
+    }))
+    .await;
+    let expected = json!([
+        { "parity": "even", "total": 6, "devices": 3 },
+        { "parity": "odd", "total": 4, "devices": 2 },
+    ]);
+    assert_eq!((sums.ok(), sums.header("x-ms-item-type")), (expected, Some("Raw")));
+
+    // Tags in the body, or as clients of that time send them.
+    server.send("patch", "/twins/d003", &json!({ "tags": { "bacon": true } })).await.ok();
+    let tagged = json!([server.get("/twins/d003").await.ok()]);
+    assert_eq!(ask(json!(["bacon", "parity"])).await.ok(), tagged);
+    assert_eq!(ask(json!(["bacon", "eggs"])).await.ok(), json!([]));
+    let url = "/devices/query?tags=bacon%2Cn&top=10";
+    assert_eq!(server.send_raw("post", url, Vec::new()).await.ok(), tagged);
+
+    // Pages go on behind the same query, however it is written down.
+    let page = |token: String| {
+        let project = json!({ "properties": [{ "type": "default", "name": "deviceId" }] });
+        let request = server.request("post", "/devices/query").json(&json!({ "project": project }));
+        Reply::of(request.header("x-ms-max-item-count", "3").header("x-ms-continuation", token))
+    };
+    let first = page(String::new()).await;
+    assert_eq!(first.ok().as_array().map(Vec::len), Some(3));
+    let rest = page(first.header("x-ms-continuation").expect("more").to_owned()).await;
+    assert_eq!(rest.ok(), json!([{ "deviceId": "d003" }, { "deviceId": "d004" }]));
+}
+
+#[tokio::test]
+async fn a_json_query_that_is_wrong_is_refused_with_the_place() {
+    let server = Server::start().await;
+    for (body, words) in [
+        (json!({ "filter": { "type": "comparison" } }), "at 'filter': has no 'property'"),
+        (json!({ "filtre": {} }), "unknown member 'filtre'"),
+        (json!({ "query": "SELECT * FROM devices", "filter": {} }), "'query' stands alone"),
+        (json!(["a..b"]), "at '[0]': is \"a..b\""),
+    ] {
+        let said = server.send("post", "/devices/query", &body).await.error(400, "ArgumentInvalid");
+        assert!(said.contains(words), "{body}: {said}");
+    }
+    for body in [json!([]), json!([5])] {
+        server.send("post", "/devices/query", &body).await.error(400, "IotHubFormatError");
+    }
+    for body in [json!({ "query": null }), json!({})] {
+        server.send("post", "/devices/query", &body).await.error(400, "ArgumentNull");
+    }
+    let both =
+        server.send("post", "/devices/query?tags=a", &json!({ "query": "SELECT * FROM devices" })).await;
+    assert!(both.error(400, "ArgumentInvalid").contains("two queries"));
+}

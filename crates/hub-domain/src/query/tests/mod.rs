@@ -4,6 +4,7 @@
 mod errors;
 mod examples;
 mod explain;
+mod first_edition;
 mod properties;
 mod semantics;
 
