@@ -143,7 +143,7 @@ pub fn name(number: usize) -> String {
     format!("bench-{number}")
 }
 
-/// Connects the first `count` devices.
+/// Connects the first `count` devices, in their order.
 pub async fn connect(hub: &Hub, count: usize) -> Result<Vec<Client>> {
     connect_to(hub, &hub.mqtt, count).await
 }
@@ -159,5 +159,5 @@ pub async fn connect_to(hub: &Hub, address: &str, count: usize) -> Result<Vec<Cl
             tokio::time::timeout(Duration::from_secs(60), connect).await?
         }
     });
-    stream::iter(each).buffer_unordered(AT_ONCE).try_collect().await
+    stream::iter(each).buffered(AT_ONCE).try_collect().await
 }

@@ -5,6 +5,7 @@
 mod broker;
 mod client;
 mod fleet;
+mod gates;
 mod hub;
 mod log;
 mod measure;
@@ -27,7 +28,7 @@ use measure::Report;
 #[derive(Parser, Debug)]
 struct Args {
     /// Which benchmark: start, connections, telemetry, patches, methods, reads, jobs, configurations,
-    /// queries, transfers; all of them if none is named.
+    /// gates, queries, transfers; all of them if none is named.
     names: Vec<String>,
     /// The hub's binary; by default the one of the release profile.
     #[arg(long, env = "FLEETYARD_BIN", default_value = "target/release/fleetyard")]
@@ -55,7 +56,7 @@ struct Args {
     rounds: usize,
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "start",
     "connections",
     "telemetry",
@@ -64,6 +65,7 @@ const NAMES: [&str; 10] = [
     "reads",
     "jobs",
     "configurations",
+    "gates",
     "queries",
     "transfers",
 ];
@@ -91,6 +93,7 @@ async fn main() -> Result<()> {
             "reads" => runs::reads(&args, &mut report).await,
             "jobs" => operations::jobs(&args, &mut report).await,
             "configurations" => operations::configurations(&args, &mut report).await,
+            "gates" => gates::gates(&args, &mut report).await,
             "queries" => queries::queries(&args, &mut report).await,
             "transfers" => transfers::transfers(&args, &mut report).await,
             other => bail!("there is no benchmark '{other}'; known are {}", NAMES.join(", ")),

@@ -1,5 +1,7 @@
 //! The rows of the event log. A message's body is kept as text where it is text, which is smaller and readable.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_domain::actor::Actor;
@@ -14,33 +16,34 @@ use super::{encode as encode_record, field, format_of, name, parse, time, unknow
 use crate::keys::RowKey;
 use crate::{Bytes, Key, StoreError};
 
+/// Written from references: events are the most frequent rows there are, and their bodies large.
 #[derive(Serialize, Deserialize)]
-struct V1 {
+struct V1<'e> {
     time: i64,
-    device: String,
+    device: Cow<'e, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    module: Option<String>,
+    module: Option<Cow<'e, str>>,
     #[serde(flatten)]
-    kind: KindV1,
+    kind: KindV1<'e>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
-enum KindV1 {
+enum KindV1<'e> {
     Telemetry {
-        body: BodyV1,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        system: Vec<(String, String)>,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        properties: Vec<(String, String)>,
+        body: BodyV1<'e>,
+        #[serde(default, skip_serializing_if = "is_empty")]
+        system: Cow<'e, [(String, String)]>,
+        #[serde(default, skip_serializing_if = "is_empty")]
+        properties: Cow<'e, [(String, String)]>,
     },
     Twin {
         replaced: bool,
-        body: Value,
+        body: Cow<'e, Value>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actor: Option<String>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        changes: Vec<ChangeV1>,
+        changes: Vec<ChangeV1<'e>>,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         more: bool,
     },
@@ -48,8 +51,8 @@ enum KindV1 {
         created: bool,
         /// Any step but these two.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        step: Option<String>,
-        body: Value,
+        step: Option<Cow<'e, str>>,
+        body: Cow<'e, Value>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actor: Option<String>,
     },
@@ -58,64 +61,82 @@ enum KindV1 {
     },
 }
 
+fn is_empty(pairs: &[(String, String)]) -> bool {
+    pairs.is_empty()
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum BodyV1 {
-    Text(String),
+enum BodyV1<'e> {
+    Text(Cow<'e, str>),
     Base64(String),
 }
 
 /// A twin has no `null`, so a value that is missing is one that was not there.
 #[derive(Serialize, Deserialize)]
-struct ChangeV1 {
-    path: String,
+struct ChangeV1<'e> {
+    path: Cow<'e, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    before: Option<Value>,
+    before: Option<Cow<'e, Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    after: Option<Value>,
+    after: Option<Cow<'e, Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    configuration: Option<String>,
+    configuration: Option<Cow<'e, str>>,
 }
 
-impl From<PathChange> for ChangeV1 {
-    fn from(PathChange { path, before, after, configuration }: PathChange) -> Self {
-        Self { path, before, after, configuration: configuration.map(|id| id.as_str().into()) }
+impl<'e> From<&'e PathChange> for ChangeV1<'e> {
+    fn from(PathChange { path, before, after, configuration }: &'e PathChange) -> Self {
+        Self {
+            path: path.into(),
+            before: before.as_ref().map(Cow::Borrowed),
+            after: after.as_ref().map(Cow::Borrowed),
+            configuration: configuration.as_ref().map(|id| id.as_str().into()),
+        }
     }
 }
 
-impl ChangeV1 {
+impl ChangeV1<'_> {
     fn parse(self, key: &Key) -> Result<PathChange, StoreError> {
         let Self { path, before, after, configuration } = self;
-        let parse = |id: String| field(key, "configuration", ConfigurationId::parse(&id).ok());
-        Ok(PathChange { path, before, after, configuration: configuration.map(parse).transpose()? })
+        let parse = |id: Cow<'_, str>| field(key, "configuration", ConfigurationId::parse(&id).ok());
+        Ok(PathChange {
+            path: path.into_owned(),
+            before: before.map(Cow::into_owned),
+            after: after.map(Cow::into_owned),
+            configuration: configuration.map(parse).transpose()?,
+        })
     }
 }
 
 /// The row of `event`.
 pub fn encode(event: &Event) -> Bytes {
-    let kind = match event.kind.clone() {
+    let signed = |actor: &Option<Actor>| actor.as_ref().map(Actor::to_string);
+    let kind = match &event.kind {
         EventKind::Telemetry(Message { body, system, properties }) => {
-            let body = match String::from_utf8(body) {
-                Ok(text) => BodyV1::Text(text),
-                Err(error) => BodyV1::Base64(BASE64.encode(error.as_bytes())),
+            let body = match std::str::from_utf8(body) {
+                Ok(text) => BodyV1::Text(text.into()),
+                Err(_) => BodyV1::Base64(BASE64.encode(body)),
             };
-            KindV1::Telemetry { body, system, properties }
+            KindV1::Telemetry { body, system: system.into(), properties: properties.into() }
         }
-        EventKind::Twin { replaced, body, actor, changes: PathChanges { paths, more } } => {
-            let changes = paths.into_iter().map(ChangeV1::from).collect();
-            KindV1::Twin { replaced, body, actor: actor.map(|actor| actor.to_string()), changes, more }
-        }
+        EventKind::Twin { replaced, body, actor, changes: PathChanges { paths, more } } => KindV1::Twin {
+            replaced: *replaced,
+            body: Cow::Borrowed(body),
+            actor: signed(actor),
+            changes: paths.iter().map(ChangeV1::from).collect(),
+            more: *more,
+        },
         EventKind::Lifecycle { step, body, actor } => {
-            let created = step == LifecycleStep::Created;
-            let step = (!created && step != LifecycleStep::Deleted).then(|| step.operation().into());
-            KindV1::Lifecycle { created, step, body, actor: actor.map(|actor| actor.to_string()) }
+            let created = *step == LifecycleStep::Created;
+            let step = (!created && *step != LifecycleStep::Deleted).then(|| step.operation().into());
+            KindV1::Lifecycle { created, step, body: Cow::Borrowed(body), actor: signed(actor) }
         }
-        EventKind::Connection { connected } => KindV1::Connection { connected },
+        EventKind::Connection { connected } => KindV1::Connection { connected: *connected },
     };
     let record = V1 {
         time: event.time.ticks(),
-        device: event.id.device.as_str().to_owned(),
-        module: event.id.module.as_ref().map(|module| module.as_str().to_owned()),
+        device: event.id.device.as_str().into(),
+        module: event.id.module.as_ref().map(|module| module.as_str().into()),
         kind,
     };
     encode_record(1, &record)
@@ -127,7 +148,7 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(Position, Event), StoreError> {
         RowKey::Event(position) => Some(position),
         _ => None,
     })?;
-    let record: V1 = match format_of(key, row)? {
+    let record: V1<'_> = match format_of(key, row)? {
         (1, json) => parse(key, json)?,
         (other, _) => return Err(unknown_format(key, other, 1)),
     };
@@ -135,14 +156,15 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(Position, Event), StoreError> {
     let kind = match record.kind {
         KindV1::Telemetry { body, system, properties } => {
             let body = match body {
-                BodyV1::Text(text) => text.into_bytes(),
+                BodyV1::Text(text) => text.into_owned().into_bytes(),
                 BodyV1::Base64(text) => field(key, "body", BASE64.decode(text).ok())?,
             };
+            let (system, properties) = (system.into_owned(), properties.into_owned());
             EventKind::Telemetry(Message { body, system, properties })
         }
         KindV1::Twin { replaced, body, actor: by, changes, more } => {
             let paths = changes.into_iter().map(|change| change.parse(key)).collect::<Result<_, _>>()?;
-            let changes = PathChanges { paths, more };
+            let (body, changes) = (body.into_owned(), PathChanges { paths, more });
             EventKind::Twin { replaced, body, actor: by.map(actor).transpose()?, changes }
         }
         KindV1::Lifecycle { created, step, body, actor: by } => {
@@ -151,7 +173,7 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(Position, Event), StoreError> {
                 None if created => LifecycleStep::Created,
                 None => LifecycleStep::Deleted,
             };
-            EventKind::Lifecycle { step, body, actor: by.map(actor).transpose()? }
+            EventKind::Lifecycle { step, body: body.into_owned(), actor: by.map(actor).transpose()? }
         }
         KindV1::Connection { connected } => EventKind::Connection { connected },
     };
