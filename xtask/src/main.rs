@@ -5,6 +5,7 @@
 
 mod bench;
 mod fuzz;
+mod packages;
 mod process;
 mod test;
 mod tidy;

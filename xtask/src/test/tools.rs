@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::process;
+use crate::{packages, process};
 
 /// The runner's version is fixed, so that its summary stays readable.
 const NEXTEST_VERSION: &str = "0.9.143";
@@ -50,30 +50,10 @@ pub fn ensure_sdk_runtimes() -> Result<()> {
     if !process::succeeds(&["openssl", "version"]) {
         missing.push("openssl");
     }
-    if missing.is_empty() { Ok(()) } else { install_packages(&missing) }
+    if missing.is_empty() { Ok(()) } else { packages::install(&missing) }
 }
 
 fn node_major() -> Option<u32> {
     let version = process::output(&["node", "--version"]).ok()?;
     version.trim().trim_start_matches('v').split('.').next()?.parse().ok()
-}
-
-fn install_packages(packages: &[&str]) -> Result<()> {
-    let is_root = process::output(&["id", "-u"])?.trim() == "0";
-    let by_hand = format!("apt-get install {}", packages.join(" "));
-    let prefix: &[&str] = if is_root {
-        &[]
-    } else if process::succeeds(&["sudo", "-n", "true"]) {
-        &["sudo", "-n"]
-    } else {
-        bail!("the SDK suites need more than is installed; as root: {by_hand}");
-    };
-    let with_prefix = |rest: &[&'static str]| [prefix, rest].concat();
-    let install =
-        ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends"];
-    let install = [with_prefix(&install).as_slice(), packages].concat();
-    if !process::show(&with_prefix(&["apt-get", "update"]))? || !process::show(&install)? {
-        bail!("these could not be installed: {by_hand}");
-    }
-    Ok(())
 }
