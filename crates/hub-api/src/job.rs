@@ -14,16 +14,18 @@ pub struct JobRequest {
     /// That of the path, if it is given.
     pub job_id: Option<String>,
     /// `scheduleDeviceMethod` or `scheduleUpdateTwin`; ours: `rebootDevice`, `factoryResetDevice`, `firmwareUpdate`,
-    /// `updateDeviceConfiguration`, `readDeviceProperties` or `writeDeviceProperties`.
+    /// `updateDeviceConfiguration`, `readDeviceProperties`, `writeDeviceProperties` or `retireDevice`.
     pub r#type: Option<String>,
     /// The call, for `scheduleDeviceMethod`.
     pub cloud_to_device_method: Option<MethodRequest>,
     /// The patch, for `scheduleUpdateTwin`.
     pub update_twin: Option<JobTwin>,
-    /// Ours: the parameters of the types of device management.
+    /// Ours: the parameters of the types of device management; of `retireDevice` those of `POST /api/devices/{id}/retire`.
     pub parameters: Option<Value>,
     /// The body of a WHERE over devices, `*` for all, or `FROM devices.modules WHERE …`.
     pub query_condition: Option<String>,
+    /// Ours, instead of `queryCondition`: the ids of the devices, at most 10,000.
+    pub devices: Option<Vec<String>>,
     /// When; now if it is missing or past.
     pub start_time: Option<String>,
     /// How long the job may act on devices: 1 to 2,592,000 seconds, 3,600 if missing.
@@ -65,6 +67,9 @@ pub struct JobResponse {
     pub status: String,
     /// Which devices.
     pub query_condition: String,
+    /// Ours: how many devices the request named one by one; only those are meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed_count: Option<u64>,
     /// When it was created.
     pub created_time: String,
     /// When it starts, or started.

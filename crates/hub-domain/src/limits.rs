@@ -104,5 +104,7 @@ pub const EVENT_CHANGES_PATH_BYTES_MAX: usize = 64 * 1024;
 /// Writers that a twin remembers of its desired properties.
 pub const TWIN_AUTHORS_MAX: usize = 64;
 
+/// Devices that one job names one by one.
+pub const JOB_LISTED_DEVICES_MAX: usize = 10_000;
 /// Properties that one job reads of each device.
 pub const JOB_PROPERTIES_MAX: usize = 100;

@@ -30,6 +30,13 @@ pub struct MethodResult {
     pub payload: String,
 }
 
+impl MethodResult {
+    /// Whether the device says that it did it.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
 /// What is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MethodError(String);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hub_domain::context::{HubContext, Reason};
 use hub_domain::id::TwinId;
-use hub_domain::job::{ItemError, JobItem, JobSpec, JobState};
+use hub_domain::job::{ItemError, JobAction, JobItem, JobSpec, JobState};
 use hub_domain::rights::Rights;
 use hub_domain::rollout::{Phase, RolloutStep};
 use hub_domain::time::Timestamp;
@@ -180,10 +180,13 @@ impl Hub {
         (found, verdict.next_change)
     }
 
-    fn reachable(&self, spec: &JobSpec, id: &TwinId) -> Result<()> {
-        match spec.action.is_patch() {
-            true => self.index.get(id).map(drop).ok_or_else(|| error::not_found(id)),
-            false => self.reach(id),
+    /// Errs if a target cannot have its turn now.
+    pub(crate) fn reachable(&self, spec: &JobSpec, id: &TwinId) -> Result<()> {
+        match &spec.action {
+            action if action.needs_connection() => self.reach(id),
+            // It is brought back from the archive.
+            JobAction::RestoreDevice => Ok(()),
+            _ => self.index.get(id).map(drop).ok_or_else(|| error::not_found(id)),
         }
     }
 

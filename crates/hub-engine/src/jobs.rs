@@ -8,14 +8,14 @@ use hub_domain::job::{JobError, JobSpec, JobState, JobStatus, NewJob};
 use hub_domain::query::{self as queries, Condition};
 use hub_domain::rights::Rights;
 use hub_domain::time::Timestamp;
-use hub_index::Source;
+use hub_index::{Next, Source};
 use hub_store::{PageLen, keys, tables};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::Hub;
 use crate::access::Principal;
 use crate::clock::random_bytes;
-use crate::config::{JOB_CALLS_IN_FLIGHT_MAX, JOB_LIST_ROWS_MAX, JOB_TURNS};
+use crate::config::{JOB_CALLS_IN_FLIGHT_MAX, JOB_FIND_TARGETS, JOB_LIST_ROWS_MAX, JOB_TURNS};
 use crate::error::{Error, Result};
 use crate::transact::Txn;
 
@@ -137,7 +137,7 @@ impl Jobs {
 }
 
 /// Among which twins the targets of a job with this condition are.
-pub(crate) fn targets_among(condition: &Condition) -> Source {
+fn targets_among(condition: &Condition) -> Source {
     match condition.source() {
         queries::Source::DeviceModules => Source::Modules,
         queries::Source::Devices | queries::Source::DeviceJobs | queries::Source::RetiredDevices => {
@@ -158,6 +158,7 @@ impl Hub {
         who.must(Rights::SERVICE_CONNECT)?;
         let Some(mut txn) = self.attempts().next() else { return Err(Error::JobExists(job.id)) };
         let spec = JobSpec::new(job, who.actor(), u64::from_le_bytes(random_bytes()), txn.now())?;
+        who.must(spec.rights())?;
         let state = self.put_new_job(&mut txn, &spec);
         if !txn.commit().await? {
             return Err(Error::JobExists(spec.id));
@@ -172,6 +173,28 @@ impl Hub {
         txn.rows().put_job_spec(spec);
         txn.rows().put_job_state(&spec.id, &state);
         state
+    }
+
+    /// Targets of a job that are behind `after`, at most [`JOB_FIND_TARGETS`]; `true`: there are no more.
+    pub(crate) async fn targets_after(&self, spec: &JobSpec, after: Option<&TwinId>) -> (Vec<TwinId>, bool) {
+        if let Some(listed) = &spec.listed {
+            let done = after.map_or(0, |after| listed.partition_point(|device| *device <= after.device));
+            let some = listed.iter().skip(done).take(JOB_FIND_TARGETS).cloned().map(TwinId::device);
+            let some = Vec::from_iter(some);
+            let all = done + some.len() == listed.len();
+            return (some, all);
+        }
+        let source = targets_among(&spec.condition);
+        let mut selection = self.index.select(source, &spec.condition, [], after);
+        let mut targets = Vec::new();
+        while targets.len() < JOB_FIND_TARGETS {
+            match selection.next() {
+                Next::Found(entry) => targets.push(entry.id().clone()),
+                Next::Pause => tokio::task::yield_now().await,
+                Next::End => return (targets, true),
+            }
+        }
+        (targets, false)
     }
 
     /// Reads a job.

@@ -9,14 +9,13 @@ use hub_domain::job::{ItemStatus, JobItem, JobSpec, JobState, NewJob};
 use hub_domain::rights::Rights;
 use hub_domain::rollout::{Assumptions, Forecast};
 use hub_domain::time::Timestamp;
-use hub_index::Next;
 use hub_store::{PageLen, keys, tables};
 
 use crate::Hub;
 use crate::access::Principal;
 use crate::context::Obstacle;
 use crate::error::{Error, Result};
-use crate::jobs::{Job, targets_among};
+use crate::jobs::Job;
 
 /// What somebody decides about a rollout. The texts are reasons, in his words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +89,10 @@ impl Hub {
         who.must(Rights::SERVICE_CONNECT)?;
         let by = who.actor().to_string();
         let Job { spec, .. } = self.job(id).await?;
+        // Whoever may work with jobs may stop one; to let it act takes what it took to ask for it.
+        if !matches!(decision, Decision::Pause(_) | Decision::Abort(_)) {
+            who.must(spec.rights())?;
+        }
         let refused = |refusal: hub_domain::rollout::Refusal| Error::Conflict(refusal.to_string());
         for mut txn in self.attempts() {
             let state = txn.rows().job_state(id).await?;
@@ -184,24 +187,21 @@ impl Hub {
     pub async fn job_dry_run(&self, who: &Principal, job: NewJob, guess: DryRunGuess) -> Result<DryRun> {
         who.must(Rights::SERVICE_CONNECT)?;
         let spec = &JobSpec::new(job, who.actor(), 0, self.now())?;
+        who.must(spec.rights())?;
         let (mut targets, mut reasons, mut can_go) = (0, BTreeMap::new(), 0);
         let (now, state) = (self.now(), JobState::new(spec.created, spec.start));
-        let mut selection = self.index.select(targets_among(&spec.condition), &spec.condition, [], None);
-        loop {
-            let entry = match selection.next() {
-                Next::Found(entry) => entry,
-                Next::Pause => {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
-                Next::End => break,
-            };
-            targets += 1;
-            let item = JobItem::new(entry.id().clone(), now);
-            let (obstacles, _) = self.obstacles(spec, &state, &item, now);
-            can_go += u64::from(obstacles.iter().all(|one| one.next().is_some()));
-            count(&mut reasons, &item.id, &obstacles);
-            tokio::task::consume_budget().await;
+        let (mut last, mut all) = (None, false);
+        while !all {
+            let found = self.targets_after(spec, last.as_ref()).await;
+            (last, all) = (found.0.last().cloned(), found.1);
+            for id in found.0 {
+                targets += 1;
+                let item = JobItem::new(id, now);
+                let (obstacles, _) = self.obstacles(spec, &state, &item, now);
+                can_go += u64::from(obstacles.iter().all(|one| one.next().is_some()));
+                count(&mut reasons, &item.id, &obstacles);
+                tokio::task::consume_budget().await;
+            }
         }
         let DryRunGuess { per_device, bytes_per_device } = guess;
         let assumed =

@@ -17,7 +17,7 @@ use hub_api::twin::{TwinPropertiesWrite, TwinWrite};
 use hub_domain::configuration::{ConfigurationSpec, Content};
 use hub_domain::id::{ConfigurationId, DeviceId, IdError, JobId, TwinId};
 use hub_domain::identity::{AuthenticationSpec, IdentitySpec, Status};
-use hub_domain::job::{JobAction, Management, NewJob};
+use hub_domain::job::{JobAction, Management, NewJob, RETIRE};
 use hub_domain::method::MethodCall;
 use hub_domain::time::Timestamp;
 use hub_domain::transfer::TransferKind;
@@ -278,12 +278,16 @@ fn job_action(body: &mut JobRequest) -> Result<JobAction, ApiError> {
             let call = method(call.ok_or_else(|| missing("cloudToDeviceMethod"))?)?;
             JobAction::CallMethod { call, wait_for_devices }
         }
+        known if known.eq_ignore_ascii_case(RETIRE) => {
+            let request = retirement::parameters(body.parameters.take())?;
+            JobAction::Retire { request, wait_for_devices }
+        }
         _ => {
             let parameters = body.parameters.take().unwrap_or_default();
             let management = Management::parse(kind, &parameters).ok_or_else(|| {
                 let ours = Management::KINDS.join(", ");
                 let text = format!(
-                    "type '{kind}' is not known; there are scheduleDeviceMethod, scheduleUpdateTwin, {ours}"
+                    "type '{kind}' is not known; there are scheduleDeviceMethod, scheduleUpdateTwin, {RETIRE}, {ours}"
                 );
                 ApiError::bad(400_000, "GenericBadRequest", text)
             })?;
@@ -306,12 +310,24 @@ pub fn job(id: &str, mut body: JobRequest) -> Result<NewJob, ApiError> {
             ))
         })
     });
+    let (condition, listed) = match (body.query_condition, body.devices) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid("queryCondition and devices exclude each other: give one of them"));
+        }
+        (None, None) => return Err(missing("queryCondition")),
+        (Some(condition), None) => (condition, None),
+        (None, Some(ids)) => {
+            let ids = ids.iter().map(|id| device_id(id)).collect::<Result<_, _>>()?;
+            ("*".to_owned(), Some(ids))
+        }
+    };
     // What is below zero is out of range like zero.
     let seconds = |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     Ok(NewJob {
         id: job_id(id)?,
         action,
-        condition: body.query_condition.ok_or_else(|| missing("queryCondition"))?,
+        condition,
+        listed,
         start: start.transpose()?,
         execution_max: body.max_execution_time_in_seconds.map(seconds),
         device_timeout: body.device_timeout_in_seconds.map(seconds),

@@ -73,7 +73,11 @@ pub fn job(job: &Job) -> Result<JobResponse, ApiError> {
             parameters = Some(management.parameters()).filter(|parameters| !parameters.is_null());
             wait = Some(*wait_for_devices);
         }
-        JobAction::RestoreTwin => {}
+        JobAction::Retire { request, wait_for_devices } => {
+            parameters = Some(retirement::request(request)?);
+            wait = Some(*wait_for_devices);
+        }
+        JobAction::RestoreTwin | JobAction::RestoreDevice => {}
     }
     let JobCounts { pending, running, succeeded, failed, cancelled } = state.counts;
     Ok(JobResponse {
@@ -81,6 +85,7 @@ pub fn job(job: &Job) -> Result<JobResponse, ApiError> {
         r#type: spec.action.kind().into(),
         status: state.status.as_str().into(),
         query_condition: spec.condition_text.clone(),
+        listed_count: spec.listed.as_ref().map(|devices| devices.len() as u64),
         created_time: spec.created.to_string(),
         start_time: state.started.unwrap_or(spec.start).to_string(),
         end_time: state.ended.map(|at| at.to_string()),

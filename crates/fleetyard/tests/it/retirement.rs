@@ -195,6 +195,43 @@ async fn many_are_retired_by_a_condition_or_a_file() {
 }
 
 #[tokio::test]
+async fn many_are_retired_in_waves_by_a_job() {
+    let folder = folder();
+    let hub = Hub::start(folder.path()).await;
+    for n in 0..6 {
+        hub.expect(0, &["device", "create", &format!("d{n}")]).await;
+        hub.expect(0, &["twin", "patch", &format!("d{n}"), "--tags", r#"{"site":"x"}"#]).await;
+    }
+    let waves = r#"{"waves": [{"devices": 1}, {"rest": true}]}"#;
+    let query = ["device", "retire", "--query", "tags.site = 'x' AND deviceId != 'd5'", "--rollout", waves];
+    let asked = hub.expect(2, &query).await;
+    assert!(asked.err.contains("5 devices would be retired") && asked.err.contains("--yes"), "{}", asked.err);
+    let thought = hub.json(&[&query[..], &["--dry-run"]].concat()).await;
+    let sizes: Vec<_> =
+        thought["waves"].as_array().expect("waves").iter().map(|it| it["deviceCount"].clone()).collect();
+    assert_eq!((&thought["deviceCount"], sizes), (&json!(5), vec![json!(1), json!(4)]));
+    let done =
+        hub.expect(0, &[&query[..], &["--yes", "--job", "leave", "--reason", "end of lease"]].concat()).await;
+    assert!(done.out.contains("leave") && done.out.contains("completed"), "{}", done.out);
+    let by = "SELECT COUNT() AS n FROM devices.retired WHERE retirement.by = 'job:leave' AND retirement.reason = 'end of lease'";
+    assert_eq!(hub.json(&["query", by]).await, json!({"n": 5}));
+    hub.expect(0, &["job", "roll-back", "leave"]).await;
+    hub.expect(0, &["job", "watch", "leave-rollback"]).await;
+    assert_eq!(hub.json(&["query", "SELECT COUNT() AS n FROM devices"]).await, json!({"n": 6}));
+
+    let list = folder.path().join("ids.txt");
+    std::fs::write(&list, "d5\nnobody\n").expect("written");
+    let file = list.to_str().expect("text");
+    let partly = hub.expect(7, &["device", "retire", "--file", file, "--yes", "--rollout", "{}"]).await;
+    assert!(partly.out.contains("404001"), "{}", partly.out);
+    let bad = hub
+        .expect(1, &["device", "retire", "d0", "--yes", "--rollout", r#"{"waves": [{"percent": 90}]}"#])
+        .await;
+    assert!(bad.err.contains("rollout.waves"), "{}", bad.err);
+    hub.expect(0, &["device", "show", "d0"]).await;
+}
+
+#[tokio::test]
 async fn a_device_is_replaced_and_exported_with_all_that_is_known() {
     let folder = folder();
     let mut hub = Hub::start(folder.path()).await;

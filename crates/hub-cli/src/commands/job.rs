@@ -32,12 +32,13 @@ const COLUMNS: [(&str, &str); 7] = [
     ("succeeded", "deviceJobStatistics.succeededCount"),
     ("failed", "deviceJobStatistics.failedCount"),
 ];
-const FIELDS: [(&str, &str); 23] = [
+const FIELDS: [(&str, &str); 24] = [
     ("job", "jobId"),
     ("type", "type"),
     ("status", "status"),
     ("reason", "failureReason"),
     ("where", "queryCondition"),
+    ("of a list of", "listedCount"),
     ("method", "cloudToDeviceMethod"),
     ("waits for devices", "waitForDevices"),
     ("parameters", "parameters"),
@@ -87,6 +88,8 @@ pub enum Kind {
     ReadProperties,
     /// Merges into the desired properties of devices, which must confirm them.
     WriteProperties,
+    /// Takes devices out of the registry; `device retire` is easier.
+    Retire,
 }
 
 impl Kind {
@@ -100,6 +103,7 @@ impl Kind {
             Kind::UpdateConfiguration => "updateDeviceConfiguration",
             Kind::ReadProperties => "readDeviceProperties",
             Kind::WriteProperties => "writeDeviceProperties",
+            Kind::Retire => "retireDevice",
         }
     }
 }
@@ -405,7 +409,7 @@ fn start(text: &str, now: Timestamp) -> Result<Timestamp, String> {
 }
 
 /// Shows how far a job is until it is over, then what became of it.
-async fn watch(context: &Context, id: &str, first: Value) -> Result<()> {
+pub(super) async fn watch(context: &Context, id: &str, first: Value) -> Result<()> {
     let bar = progress(0, "");
     let (mut job, mut before) = (first, Value::Null);
     while job["endTime"].is_null() {

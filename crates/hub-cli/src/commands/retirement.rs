@@ -1,5 +1,6 @@
 //! `fleetyard device retire`, `restore`, `replace`, `export` and `retired`: the end of a device's life, for one or many.
-//! Many are one request each, some at a time; each that fails is told by its id, and the rest goes on.
+//! Many are one request each, some at a time; each that fails is told by its id, and the rest goes on. With a rollout or
+//! gates the hub does it, as a job.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use futures_util::stream::{self, StreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{AuthenticationFlags, export, pages, query_all, read_json};
+use super::{AuthenticationFlags, export, job, pages, query_all, read_json, rollout};
 use crate::Context;
 use crate::error::{Error, Exit, Result};
 use crate::output::{line, note, progress};
@@ -93,6 +94,36 @@ pub struct Retire {
     /// Do it, however many match the condition or are in the file.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    staged: Staged,
+}
+
+/// How many are retired as one job, in waves and behind gates.
+#[derive(Args, Debug)]
+pub struct Staged {
+    /// In waves, as this document says: JSON, @FILE, or - for standard input (docs/rollouts.md).
+    #[arg(long, value_name = "JSON")]
+    rollout: Option<String>,
+    /// Only while a device can bear it, likewise (docs/context.md).
+    #[arg(long, value_name = "JSON")]
+    gates: Option<String>,
+    /// The name of the job; one with the time in it without.
+    #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
+    job: Option<String>,
+    /// How long the job may act on devices, in seconds, at most 2592000; an hour without.
+    #[arg(long, value_name = "SECONDS")]
+    max_time: Option<u64>,
+    /// Only tell waves, times and what stands in the way.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Staged {
+    /// Whether anything says that it shall be a job.
+    fn is_meant(&self) -> bool {
+        let Self { rollout, gates, job, max_time, dry_run } = self;
+        rollout.is_some() || gates.is_some() || job.is_some() || max_time.is_some() || *dry_run
+    }
 }
 
 /// What takes the place of a device.
@@ -155,9 +186,12 @@ pub enum Retired {
 
 /// Retires.
 pub(crate) async fn retire(context: &Context, arguments: Retire) -> Result<()> {
+    if arguments.staged.is_meant() && (arguments.yes || arguments.staged.dry_run) {
+        return retire_in_stages(context, &arguments).await;
+    }
     let ids = targets(context, &arguments).await?;
     let body = body(&arguments)?;
-    let is_many = arguments.query.is_some() || arguments.file.is_some();
+    let is_many = arguments.query.is_some() || arguments.file.is_some() || arguments.staged.is_meant();
     if is_many && !arguments.yes {
         let shown = ids.iter().take(IDS_SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
         let more = if ids.len() > IDS_SHOWN_MAX { ", …" } else { "" };
@@ -188,6 +222,32 @@ pub(crate) async fn retire(context: &Context, arguments: Retire) -> Result<()> {
     }
     bar.finish_and_clear();
     summary(context, ids.len(), &failed)
+}
+
+/// Lets the hub do it as a job, and watches that.
+async fn retire_in_stages(context: &Context, arguments: &Retire) -> Result<()> {
+    let staged = &arguments.staged;
+    let mut job = json!({
+        "type": "retireDevice",
+        "parameters": body(arguments)?,
+        "maxExecutionTimeInSeconds": staged.max_time,
+    });
+    match &arguments.query {
+        Some(condition) => job["queryCondition"] = condition.as_str().into(),
+        None => job["devices"] = targets(context, arguments).await?.into(),
+    }
+    for (name, document) in [("rollout", &staged.rollout), ("gates", &staged.gates)] {
+        if let Some(document) = document {
+            job[name] = read_json(document)?;
+        }
+    }
+    if staged.dry_run {
+        return rollout::dry_run(context, job, None, None).await;
+    }
+    let by_time = || format!("retire-{}", jiff::Timestamp::now().as_millisecond());
+    let id = staged.job.clone().unwrap_or_else(by_time);
+    let created = context.client.write(Method::PUT, &["jobs", "v2", &id], &job, None).await?;
+    job::watch(context, &id, created).await
 }
 
 /// Who was retired and who was not, and the exit code for that.

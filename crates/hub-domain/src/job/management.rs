@@ -11,6 +11,7 @@ use super::{ItemError, JobItem};
 use crate::json::Object;
 use crate::limits::{JOB_PROPERTIES_MAX, METHOD_PAYLOAD_BYTES_MAX};
 use crate::method::{MethodCall, MethodResult};
+use crate::retirement::RetireRequest;
 use crate::twin::{Twin, TwinPatch, TwinUpdate};
 
 /// What a job of device management does to each target.
@@ -48,6 +49,21 @@ pub enum Act {
     Call(MethodCall),
     /// Its twin is brought back to what it was, see [`super::JobSpec::restoring`].
     Restore,
+    /// It is retired, after it erased itself if that is asked for.
+    Retire(RetireRequest),
+    /// It is brought back, if the job that is undone retired it.
+    RestoreDevice,
+}
+
+impl Act {
+    /// The call by which it is done, or that comes before it.
+    pub fn call(&self) -> Option<&MethodCall> {
+        match self {
+            Act::Call(call) => Some(call),
+            Act::Retire(request) => request.erase.as_ref(),
+            Act::Patch(_) | Act::Restore | Act::RestoreDevice => None,
+        }
+    }
 }
 
 /// What a device has reported of an action that it took.
@@ -166,7 +182,7 @@ impl Management {
     pub fn takes(&self, answer: &MethodResult) -> Result<(), ItemError> {
         // A device that cannot report on request is read as it reported last.
         let is_read = matches!(self, Management::ReadProperties(_));
-        if (200..300).contains(&answer.status) || (is_read && answer.status == 404) {
+        if answer.is_success() || (is_read && answer.status == 404) {
             return Ok(());
         }
         Err(rejection(answer))

@@ -21,13 +21,18 @@ pub use step::Step;
 
 use crate::actor::Actor;
 use crate::context::Gates;
-use crate::id::JobId;
-use crate::limits::{JOB_AHEAD_MAX, JOB_EXECUTION_DEFAULT, JOB_EXECUTION_MAX};
+use crate::id::{DeviceId, JobId};
+use crate::limits::{JOB_AHEAD_MAX, JOB_EXECUTION_DEFAULT, JOB_EXECUTION_MAX, JOB_LISTED_DEVICES_MAX};
 use crate::method::{MethodCall, MethodResult};
 use crate::query::{Condition, Source};
+use crate::retirement::RetireRequest;
+use crate::rights::Rights;
 use crate::rollout::{OnStop, Rollout, Success};
 use crate::time::Timestamp;
 use crate::twin::TwinUpdate;
+
+/// The word of the job type that retires devices.
+pub const RETIRE: &str = "retireDevice";
 
 /// What is done to each target.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +55,15 @@ pub enum JobAction {
     },
     /// Brings back what the job that is undone took away from the target's twin.
     RestoreTwin,
+    /// Takes devices out of the registry, as if somebody retired each of them.
+    Retire {
+        /// How.
+        request: RetireRequest,
+        /// Waits for devices that are offline and must sign for their erasure as long as the job runs.
+        wait_for_devices: bool,
+    },
+    /// Brings back the devices that the job that is undone retired.
+    RestoreDevice,
 }
 
 impl JobAction {
@@ -60,17 +74,21 @@ impl JobAction {
             JobAction::CallMethod { .. } => "scheduleDeviceMethod",
             JobAction::Manage { management, .. } => management.kind(),
             JobAction::RestoreTwin => "scheduleUpdateTwin",
+            JobAction::Retire { .. } => RETIRE,
+            JobAction::RestoreDevice => "restoreDevice",
         }
     }
 
     /// How long the job waits for a device that is offline; `None` is as long as it runs.
     pub fn wait(&self) -> Option<Duration> {
         match self {
-            JobAction::PatchTwin(_) | JobAction::RestoreTwin => Some(Duration::ZERO),
+            _ if !self.needs_connection() => Some(Duration::ZERO),
             JobAction::CallMethod { wait_for_devices: true, .. }
-            | JobAction::Manage { wait_for_devices: true, .. } => None,
+            | JobAction::Manage { wait_for_devices: true, .. }
+            | JobAction::Retire { wait_for_devices: true, .. } => None,
             JobAction::CallMethod { call, .. } => Some(call.connect_timeout),
-            JobAction::Manage { .. } => Some(Duration::ZERO),
+            JobAction::Retire { request, .. } => request.erase.as_ref().map(|call| call.connect_timeout),
+            _ => Some(Duration::ZERO),
         }
     }
 
@@ -81,15 +99,51 @@ impl JobAction {
             JobAction::CallMethod { call, .. } => Act::Call(call.clone()),
             JobAction::Manage { management, .. } => management.act(),
             JobAction::RestoreTwin => Act::Restore,
+            JobAction::Retire { request, .. } => Act::Retire(request.clone()),
+            JobAction::RestoreDevice => Act::RestoreDevice,
         }
     }
 
-    /// Whether targets are patched rather than called.
+    /// Whether twins of targets are patched.
     pub fn is_patch(&self) -> bool {
         match self {
             JobAction::PatchTwin(_) | JobAction::RestoreTwin => true,
-            JobAction::CallMethod { .. } => false,
             JobAction::Manage { management, .. } => management.is_patch(),
+            JobAction::CallMethod { .. } | JobAction::Retire { .. } | JobAction::RestoreDevice => false,
+        }
+    }
+
+    /// Whether a target must be connected for its turn.
+    pub fn needs_connection(&self) -> bool {
+        match self {
+            JobAction::CallMethod { .. } => true,
+            JobAction::Manage { management, .. } => !management.is_patch(),
+            // With force it is retired whether it can be asked or not.
+            JobAction::Retire { request, .. } => request.erase.is_some() && !request.force,
+            JobAction::PatchTwin(_) | JobAction::RestoreTwin | JobAction::RestoreDevice => false,
+        }
+    }
+
+    /// Whether it takes devices out of the registry.
+    pub fn is_retirement(&self) -> bool {
+        matches!(self, JobAction::Retire { .. })
+    }
+
+    /// What undoes it, if that follows from what it did.
+    fn inverse(&self) -> Option<JobAction> {
+        match self {
+            JobAction::Retire { .. } => Some(JobAction::RestoreDevice),
+            _ => self.is_patch().then_some(JobAction::RestoreTwin),
+        }
+    }
+
+    /// What it takes to let it act.
+    fn rights(&self) -> Rights {
+        match self {
+            JobAction::Retire { .. } | JobAction::RestoreDevice => {
+                Rights::SERVICE_CONNECT.with(Rights::REGISTRY_WRITE)
+            }
+            _ => Rights::SERVICE_CONNECT,
         }
     }
 }
@@ -103,6 +157,8 @@ pub struct NewJob {
     pub action: JobAction,
     /// Which devices: the body of a WHERE, or `*`.
     pub condition: String,
+    /// These devices instead, at most [`JOB_LISTED_DEVICES_MAX`]; the condition is `*` then.
+    pub listed: Option<Vec<DeviceId>>,
     /// When; now if there is none or it is past.
     pub start: Option<Timestamp>,
     /// How long it may act on devices; [`JOB_EXECUTION_DEFAULT`] if there is none.
@@ -129,6 +185,8 @@ pub struct JobSpec {
     pub condition_text: String,
     /// The same, parsed.
     pub condition: Condition,
+    /// The only devices that are targets, in their order and each once.
+    pub listed: Option<Vec<DeviceId>>,
     /// When it was created.
     pub created: Timestamp,
     /// When it shall start: never before `created`.
@@ -169,6 +227,7 @@ impl JobSpec {
     pub fn new(new: NewJob, asked_by: Actor, drawn: u64, now: Timestamp) -> Result<Self, JobError> {
         let NewJob { id, action, condition: condition_text, start, execution_max, .. } = new;
         let (device_timeout, roll_back) = (new.device_timeout, new.roll_back);
+        let listed = new.listed.map(listed).transpose()?;
         let gates = new.gates.filter(|gates| !gates.is_empty());
         let rollout = new.rollout.or_else(|| gates.is_some().then(Rollout::default));
         let rollout = rollout.map(|rollout| rollout.with_seed(drawn));
@@ -180,6 +239,9 @@ impl JobSpec {
         }
         if parsed.is_nothing() {
             return Err(JobError("queryCondition is empty; '*' selects every device".into()));
+        }
+        if let JobAction::Retire { request, .. } = &action {
+            check_retirement(request, &parsed, rollout.as_ref())?;
         }
         let execution_max = execution_max.unwrap_or(JOB_EXECUTION_DEFAULT);
         if execution_max.is_zero() || execution_max > JOB_EXECUTION_MAX {
@@ -204,7 +266,7 @@ impl JobSpec {
         }
         let stops_by_rolling_back =
             rollout.as_ref().is_some_and(|rollout| rollout.on_stop == OnStop::RollBack);
-        if stops_by_rolling_back && roll_back.is_none() && !action.is_patch() {
+        if stops_by_rolling_back && roll_back.is_none() && action.inverse().is_none() {
             return Err(JobError(
                 "rollout.onStop is rollBack, which needs to know how: give rollBack with a type and its parameters".into(),
             ));
@@ -221,6 +283,7 @@ impl JobSpec {
             action,
             condition_text,
             condition: parsed,
+            listed,
             created,
             start,
             execution_max,
@@ -234,9 +297,46 @@ impl JobSpec {
         self.start.plus(self.execution_max)
     }
 
+    /// What it takes to let it act, and to undo it.
+    pub fn rights(&self) -> Rights {
+        let undo = self.roll_back.as_ref().map_or(Rights::NONE, JobAction::rights);
+        self.action.rights().with(undo)
+    }
+
     /// Whether a device is done only when it has reported so.
     pub fn awaits_reports(&self) -> bool {
         let by_rollout = |rollout: &Rollout| matches!(rollout.success, Success::Reported { .. });
         matches!(self.action, JobAction::Manage { .. }) || self.rollout.as_ref().is_some_and(by_rollout)
     }
+}
+
+/// A list of targets, in order and each once.
+fn listed(mut devices: Vec<DeviceId>) -> Result<Vec<DeviceId>, JobError> {
+    devices.sort_unstable();
+    devices.dedup();
+    match devices.len() {
+        0 => Err(JobError("devices is empty: there is nothing to act on".into())),
+        count if count > JOB_LISTED_DEVICES_MAX => Err(JobError(format!(
+            "devices has {count} ids, at most {JOB_LISTED_DEVICES_MAX} are allowed; select more by a condition over a tag"
+        ))),
+        _ => Ok(devices),
+    }
+}
+
+fn check_retirement(
+    request: &RetireRequest,
+    condition: &Condition,
+    rollout: Option<&Rollout>,
+) -> Result<(), JobError> {
+    request.check().map_err(|error| JobError(format!("parameters: {error}")))?;
+    if condition.source() != Source::Devices {
+        let text = "queryCondition is over devices.modules; devices are retired, and their modules with them";
+        return Err(JobError(text.into()));
+    }
+    if rollout.is_some_and(|rollout| matches!(rollout.success, Success::Reported { .. })) {
+        let text =
+            "rollout.success is a condition, but a device that is retired reports nothing; leave it out";
+        return Err(JobError(text.into()));
+    }
+    Ok(())
 }

@@ -25,6 +25,8 @@ pub const NOT_REPORTED: &str = "NotReported";
 pub const DEVICE_BUSY: &str = "DeviceBusy";
 /// The device was retired.
 pub const DEVICE_RETIRED: &str = "DeviceRetired";
+/// The device did not prove that it erased itself.
+pub const NO_RECEIPT: &str = "NoReceipt";
 /// The time of the whole job was over.
 pub const JOB_TIME_OVER: &str = "JobTimeOver";
 /// The hub stopped while it waited for an answer.
@@ -107,6 +109,7 @@ impl JobSpec {
     fn takes(&self, answer: &MethodResult, now: Timestamp) -> Result<(), (ItemError, Option<Timestamp>)> {
         let manages = match &self.action {
             JobAction::Manage { management, .. } => management.takes(answer),
+            JobAction::Retire { .. } if !answer.is_success() => Err(super::management::rejection(answer)),
             _ if self.rollout.is_none() => return Ok(()),
             _ if Class::of_status(answer.status).is_none() => Ok(()),
             _ => Err(super::management::rejection(answer)),
@@ -129,6 +132,26 @@ impl JobSpec {
         match outcome {
             Ok(report) => item.conclude(Ok(report), now),
             Err(error) => self.attempt_failed(item, error, None, now),
+        }
+    }
+
+    /// A target that was asked to erase itself before it is retired: why there is no proof of that, if it is to be retired
+    /// all the same; or else how it stands.
+    pub fn unproven(
+        &self,
+        item: JobItem,
+        outcome: Taken,
+        force: bool,
+        now: Timestamp,
+    ) -> Result<Option<String>, Box<JobItem>> {
+        let after = self.taken(item, outcome, now);
+        match &after.error {
+            None => Ok(None),
+            // A device that wants to be asked again later is, as long as the policy bears it.
+            Some(error) if force && (after.status == ItemStatus::Failed || error.code != DEVICE_DEFERRED) => {
+                Ok(Some(error.description.clone()))
+            }
+            Some(_) => Err(Box::new(after)),
         }
     }
 
@@ -195,7 +218,7 @@ impl JobSpec {
     pub fn can_be_undone(&self) -> bool {
         self.rollout.is_some()
             && self.undoes.is_none()
-            && (self.roll_back.is_some() || self.action.is_patch())
+            && (self.roll_back.is_some() || self.action.inverse().is_some())
     }
 
     /// The job that undoes this one, beginning at `now`, with the same gates and caps; `None` if it cannot be undone.
@@ -214,7 +237,7 @@ impl JobSpec {
         });
         Some(JobSpec {
             id: JobId::parse(&(name + UNDO_SUFFIX)).ok()?,
-            action: self.roll_back.clone().unwrap_or(JobAction::RestoreTwin),
+            action: self.roll_back.clone().or_else(|| self.action.inverse())?,
             created: now,
             start: now,
             rollout,

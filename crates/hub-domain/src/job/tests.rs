@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::id::TwinId;
+use crate::id::{DeviceId, TwinId};
+use crate::limits::JOB_LISTED_DEVICES_MAX;
 use crate::method::MethodResult;
 use crate::query::Row;
 use crate::rollout::{Outcome, Rollout, RolloutState};
@@ -23,6 +24,7 @@ fn spec(condition: &str, start: Option<i64>, execution: Option<u64>) -> Result<J
         id,
         action,
         condition: condition.into(),
+        listed: None,
         start: start.map(at),
         execution_max: execution.map(Duration::from_secs),
         device_timeout: None,
@@ -166,6 +168,7 @@ fn rolled(policy: serde_json::Value, action: JobAction) -> Result<JobSpec, JobEr
         id: JobId::parse("roll-1").expect("an id"),
         action,
         condition: "*".into(),
+        listed: None,
         start: None,
         execution_max: None,
         device_timeout: None,
@@ -260,4 +263,47 @@ fn what_a_patch_took_away_is_brought_back() {
     assert_eq!(again.before, item.before);
     let text = rolled(json!({"onStop": "rollBack"}), calling()).expect_err("no way back").to_string();
     assert!(text.contains("give rollBack"), "{text}");
+}
+
+#[test]
+fn retirements_are_checked_and_have_a_way_back() {
+    let retire = |request| JobAction::Retire { request, wait_for_devices: false };
+    let plain = rolled(json!({"onStop": "rollBack"}), retire(RetireRequest::default())).expect("a job");
+    let undo = plain.undo(at(5)).expect("it can be undone");
+    assert_eq!((undo.action, undo.undoes), (JobAction::RestoreDevice, Some(plain.id.clone())));
+    assert!(plain.rights().allow(Rights::REGISTRY_WRITE.with(Rights::SERVICE_CONNECT)));
+    assert_eq!(rolled(json!({}), calling()).expect("a job").rights(), Rights::SERVICE_CONNECT);
+
+    let reports = json!({"success": {"condition": "properties.reported.done = true"}});
+    let new = |condition: &str, listed: Option<Vec<&str>>, request: RetireRequest| NewJob {
+        id: JobId::parse("leave").expect("an id"),
+        action: retire(request),
+        condition: condition.into(),
+        listed: listed.map(|ids| ids.into_iter().map(|id| DeviceId::parse(id).expect("an id")).collect()),
+        start: None,
+        execution_max: None,
+        device_timeout: None,
+        rollout: None,
+        gates: None,
+        roll_back: None,
+    };
+    let too_many: Vec<String> = (0..=JOB_LISTED_DEVICES_MAX).map(|n| format!("d{n}")).collect();
+    let too_many: Vec<&str> = too_many.iter().map(String::as_str).collect();
+    let long = RetireRequest { reason: Some("x".repeat(10_000)), ..RetireRequest::default() };
+    let request = RetireRequest::default;
+    for (bad, part) in [
+        (new("FROM devices.modules WHERE moduleId = 'm'", None, request()), "devices are retired"),
+        (new("*", Some(Vec::new()), request()), "devices is empty"),
+        (new("*", Some(too_many.clone()), request()), "at most 10000"),
+        (new("*", None, long), "parameters: reason has 10000 characters"),
+        (NewJob { rollout: Rollout::parse(&reports).ok(), ..new("*", None, request()) }, "reports nothing"),
+    ] {
+        let text = JobSpec::new(bad, Actor::Hub, 7, at(0)).expect_err(part).to_string();
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    JobSpec::new(new("*", Some(too_many[1..].to_vec()), request()), Actor::Hub, 7, at(0))
+        .expect("as many as go");
+    let listed = JobSpec::new(new("*", Some(vec!["b", "a", "b"]), request()), Actor::Hub, 7, at(0));
+    let ids = listed.expect("a job").listed.expect("a list");
+    assert_eq!(ids.iter().map(DeviceId::as_str).collect::<Vec<_>>(), ["a", "b"]);
 }

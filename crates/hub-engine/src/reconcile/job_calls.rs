@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hub_domain::id::TwinId;
-use hub_domain::job::{Act, ItemError, ItemStatus, JobItem};
+use hub_domain::job::{Act, ItemError, ItemStatus, JobAction, JobItem, outcome};
 use hub_domain::method::{MethodCall, MethodResult};
+use hub_domain::retirement::Receipt;
 use hub_domain::time::Timestamp;
 use hub_store::{keys, tables};
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,9 +23,16 @@ use super::job_run::{JobRun, item_error};
 use crate::Hub;
 use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL};
 use crate::error::{Error, Result};
+use crate::retirement::Proof;
+use crate::transact::Txn;
 
-/// A target with what became of its call.
-pub(super) type Outcome = (JobItem, std::result::Result<Option<MethodResult>, ItemError>);
+/// What became of the call of a target.
+pub(super) struct Outcome {
+    pub(super) item: JobItem,
+    pub(super) answer: std::result::Result<Option<MethodResult>, ItemError>,
+    /// That it erased itself, if it was called for that.
+    pub(super) receipt: Option<Receipt>,
+}
 
 /// The calls of one job that wait for an answer, and the arrivals that it has not looked at.
 pub(super) struct Calls<'h> {
@@ -135,7 +143,11 @@ impl JobRun<'_> {
         if answered.is_empty() {
             return Ok(false);
         }
-        self.settle_running(&answered).await?;
+        // A device that is retired is written with its modules, of which there can be many.
+        let at_once = if self.spec.action.is_retirement() { 1 } else { answered.len() };
+        for some in answered.chunks(at_once) {
+            self.settle_running(some).await?;
+        }
         Ok(true)
     }
 
@@ -149,9 +161,8 @@ impl JobRun<'_> {
             let Some(mut state) = txn.rows().job_state(&self.spec.id).await? else { return Ok(()) };
             let now = txn.now();
             let mut written = Vec::new();
-            for (item, outcome) in outcomes {
-                let taken = outcome.clone().map(|answer| (answer, None));
-                let after = self.spec.taken(item.clone(), taken, now);
+            for outcome in outcomes {
+                let (item, after) = (&outcome.item, self.answered(&mut txn, outcome));
                 state.moved(item, &after, now);
                 txn.rows().put_job_item(&self.spec.id, &after);
                 written.push(after);
@@ -163,6 +174,22 @@ impl JobRun<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// How a target stands that was called; if it was asked to erase itself, it is retired in the same batch.
+    fn answered(&self, txn: &mut Txn<'_>, outcome: &Outcome) -> JobItem {
+        let Outcome { item, answer, receipt } = outcome;
+        let (taken, now) = (answer.clone().map(|answer| (answer, None)), txn.now());
+        let JobAction::Retire { request, .. } = &self.spec.action else {
+            return self.spec.taken(item.clone(), taken, now);
+        };
+        let proof = match self.spec.unproven(item.clone(), taken, request.force, now) {
+            Ok(unproven) => Proof { receipt: receipt.clone(), unproven },
+            Err(after) => return *after,
+        };
+        let retired = self.hub.put_retired(txn, &item.id.device, request, &proof, None);
+        item.clone()
+            .settle(retired.map(|_| answer.clone().ok().flatten()).map_err(|error| item_error(&error)), now)
     }
 
     /// Claims targets whose devices are there, and calls them. Those that are not there, and are not waited for, fail.
@@ -185,7 +212,7 @@ impl JobRun<'_> {
         let waits = self.spec.action.wait() != Some(Duration::ZERO);
         let (mut there, mut failed) = (Vec::new(), Vec::new());
         for item in pending {
-            match self.hub.reach(&item.id) {
+            match self.hub.reachable(&self.spec, &item.id) {
                 Ok(()) => there.push(item),
                 Err(Error::DeviceOffline { .. }) if waits => {}
                 Err(error) => {
@@ -211,10 +238,14 @@ impl JobRun<'_> {
 
     /// Calls targets that were claimed.
     pub(super) fn call(&mut self, claimed: Vec<JobItem>, act: &Act, permits: &mut Vec<OwnedSemaphorePermit>) {
-        let Act::Call(call) = act else { return };
+        let Some(call) = act.call() else { return };
+        let is_retirement = self.spec.action.is_retirement();
         for item in claimed.into_iter().filter(|item| item.status == ItemStatus::Running) {
-            let called = called(self.hub, item, call.clone(), permits.pop());
-            self.calls.waiting.push(Box::pin(called));
+            let (hub, permit) = (self.hub, permits.pop());
+            self.calls.waiting.push(match is_retirement {
+                true => Box::pin(erased(hub, item, call.clone(), permit)),
+                false => Box::pin(called(hub, item, call.clone(), permit)),
+            });
         }
     }
 
@@ -239,6 +270,21 @@ async fn called(hub: &Hub, item: JobItem, call: MethodCall, permit: Option<Owned
     let outcome = hub.call(&item.id, &call, Duration::ZERO).await;
     drop(permit);
     let reason = |error| item_error(&hub.retired_or(&item.id.device, error));
-    let outcome = outcome.map(Some).map_err(reason);
-    (item, outcome)
+    let answer = outcome.map(Some).map_err(reason);
+    Outcome { item, answer, receipt: None }
+}
+
+async fn erased(hub: &Hub, item: JobItem, call: MethodCall, permit: Option<OwnedSemaphorePermit>) -> Outcome {
+    let asked = hub.ask_to_erase(&item.id, &call, Duration::ZERO).await;
+    drop(permit);
+    let (answer, receipt) = match asked {
+        // What it answered instead decides whether it is asked again.
+        Ok((answer, Err(_))) if !answer.is_success() => (Ok(Some(answer)), None),
+        Ok((_, Err(error))) => {
+            (Err(ItemError { code: outcome::NO_RECEIPT.into(), description: error.to_string() }), None)
+        }
+        Ok((answer, Ok(receipt))) => (Ok(Some(answer)), Some(receipt)),
+        Err(error) => (Err(item_error(&hub.retired_or(&item.id.device, error))), None),
+    };
+    Outcome { item, answer, receipt }
 }

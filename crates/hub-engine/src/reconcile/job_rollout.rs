@@ -109,7 +109,7 @@ impl JobRun<'_> {
     ) -> Result<()> {
         let mut most = usize::try_from(at_most).unwrap_or(usize::MAX).min(JOB_BATCH_TARGETS);
         let mut permits = Vec::new();
-        if let Act::Call(_) = act {
+        if act.call().is_some() {
             permits = self.call_permits(most);
             most = permits.len();
             if most == 0 {

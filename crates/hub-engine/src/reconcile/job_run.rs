@@ -13,18 +13,17 @@ use hub_domain::job::{Act, ItemError, ItemStatus, JobItem, JobSpec, JobState, Jo
 use hub_domain::time::Timestamp;
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
-use hub_index::Next;
 use hub_store::{KeyRange, PageLen, keys, tables};
 use tokio::sync::Notify;
 
-use super::job_calls::Calls;
+use super::job_calls::{Calls, Outcome};
 use super::job_turns::Turns;
 use super::job_watch::Watch;
 use super::parts::Parts;
 use crate::Hub;
 use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS};
 use crate::error::{Error, Result};
-use crate::jobs::targets_among;
+use crate::retirement::Proof;
 
 /// A job that is being run, by one task at a time.
 pub(super) struct JobRun<'h> {
@@ -70,10 +69,8 @@ impl<'h> JobRun<'h> {
                 Step::Plan => self.plan().await?,
                 Step::Rollout(step) => self.step_rollout(&state, step, &act).await?,
                 Step::CutShort => self.cut_short().await?,
-                Step::Run => match &act {
-                    Act::Call(_) => self.step_calls(&act).await?,
-                    Act::Patch(_) | Act::Restore => self.patch(&act).await?,
-                },
+                Step::Run if act.call().is_some() => self.step_calls(&act).await?,
+                Step::Run => self.write_more(&act).await?,
                 Step::Expire => self.expire(&state).await?,
                 Step::Cancel => self.settle_page(None).await?,
                 Step::Await => self.await_answers().await?,
@@ -113,19 +110,8 @@ impl<'h> JobRun<'h> {
         if let Some(of) = self.spec.undoes.clone() {
             return self.find_undone(&of, state).await;
         }
-        let source = targets_among(&self.spec.condition);
-        let (mut targets, mut all) = (Vec::new(), false);
-        let after = state.found_up_to.as_ref();
-        let mut selection = self.hub.index.select(source, &self.spec.condition, [], after);
-        while targets.len() < JOB_FIND_TARGETS && !all {
-            match selection.next() {
-                Next::Found(entry) => targets.push(entry.id().clone()),
-                Next::Pause => tokio::task::yield_now().await,
-                Next::End => all = true,
-            }
-        }
+        let (targets, all) = self.hub.targets_after(&self.spec, state.found_up_to.as_ref()).await;
         let last = targets.last().cloned().or_else(|| state.found_up_to.clone());
-        drop(selection);
         self.note_targets(targets, last, all).await
     }
 
@@ -167,8 +153,8 @@ impl<'h> JobRun<'h> {
         Ok(Some(items.filter(|item| item.status == ItemStatus::Pending).collect()))
     }
 
-    /// Patches the next targets.
-    async fn patch(&mut self, act: &Act) -> Result<()> {
+    /// Writes the next targets.
+    async fn write_more(&mut self, act: &Act) -> Result<()> {
         self.settle_reports().await?;
         let Some(items) = self.next_pending(JOB_BATCH_TARGETS).await? else {
             self.look_at_all();
@@ -183,8 +169,9 @@ impl<'h> JobRun<'h> {
         Ok(())
     }
 
-    /// Turns to these targets, in one batch: patches their twins, or notes that they are about to be called and returns
-    /// them. `None`: somebody else changed one of these twins meanwhile. `give_up` notes that as their failure instead.
+    /// Turns to these targets, in one batch: does what is asked, or notes that they are about to be called and returns
+    /// them. `None`: they did not fit together, or somebody else changed one of them meanwhile. `give_up` notes that as
+    /// their failure instead.
     pub(super) async fn try_turn(
         &mut self,
         items: &[JobItem],
@@ -192,9 +179,9 @@ impl<'h> JobRun<'h> {
         give_up: bool,
     ) -> Result<Option<Vec<JobItem>>> {
         let hub = self.hub;
-        let _turn = match act {
-            Act::Call(_) => None,
-            Act::Patch(_) | Act::Restore => hub.jobs.turns.acquire().await.ok(),
+        let _turn = match act.call() {
+            Some(_) => None,
+            None => hub.jobs.turns.acquire().await.ok(),
         };
         let actor = Actor::Job(self.spec.id.clone());
         let Some(mut txn) = hub.attempts_by(&actor).next() else { return Ok(None) };
@@ -211,12 +198,12 @@ impl<'h> JobRun<'h> {
                 None => item.clone().run(now),
             };
             state.moved(item, &begun, now);
-            let after = match act {
-                Act::Call(_) => begun,
-                Act::Patch(_) | Act::Restore => {
+            let after = match act.call() {
+                Some(_) => begun,
+                None => {
                     let taken = match give_up {
                         true => Err(Error::Contended(item.id.clone())),
-                        false => write_twin(hub, &self.spec, &mut txn, item, act).await?,
+                        false => write_target(hub, &self.spec, &mut txn, item, act).await?,
                     };
                     let taken = taken
                         .map(|version| (None, version))
@@ -230,8 +217,11 @@ impl<'h> JobRun<'h> {
             written.push(after);
         }
         txn.rows().put_job_state(&self.spec.id, &state);
-        if !txn.commit().await? {
-            return Ok(None);
+        match txn.commit().await {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(Error::TooLarge(_)) if items.len() > 1 => return Ok(None),
+            Err(error) => return Err(error),
         }
         not_yet.into_iter().for_each(|id| {
             self.turns.ended(&id);
@@ -316,22 +306,37 @@ impl<'h> JobRun<'h> {
                 self.still_in_flight(item);
                 self.watch.expect(&item.id);
             });
-            let outcomes: Vec<_> = unknown.into_iter().map(|item| (item, Err(error.clone()))).collect();
+            let unknown = unknown.into_iter();
+            let outcomes: Vec<_> =
+                unknown.map(|item| Outcome { item, answer: Err(error.clone()), receipt: None }).collect();
             self.settle_running(&outcomes).await?;
         }
         Ok(())
     }
 }
 
-/// Patches the twin of a target, within a batch; gives the version of its desired section.
-async fn write_twin(
+/// Does what is asked with a target, within a batch; gives the version of its desired section if that was patched.
+async fn write_target(
     hub: &Hub,
     spec: &JobSpec,
     txn: &mut crate::transact::Txn<'_>,
     item: &JobItem,
     act: &Act,
 ) -> Result<Result<Option<u64>>> {
+    let device = &item.id.device;
     let update = match (act, &spec.undoes) {
+        (Act::Retire(request), _) => {
+            let retired = hub.put_retired(txn, device, request, &Proof::default(), None);
+            return Ok(retired.map(|_| None));
+        }
+        (Act::RestoreDevice, Some(of)) => {
+            let by = Actor::Job(of.clone());
+            let is_ours = tables::retired::get(&*hub.store, device).await?.is_some_and(|it| it.by == by);
+            return Ok(match is_ours {
+                true => hub.put_restored(txn, device, false).await.map(|_| None),
+                false => Ok(None),
+            });
+        }
         (Act::Patch(update), _) => Some(update.clone()),
         (_, Some(of)) => {
             let undone = tables::jobs::item(&*hub.store, of, &item.id).await?;

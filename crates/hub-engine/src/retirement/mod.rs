@@ -162,20 +162,32 @@ impl Hub {
         who.must(Rights::REGISTRY_WRITE)?;
         let id = TwinId::device(device.clone());
         for mut txn in self.attempts_by(&who.actor()) {
-            let retirement = txn.retirement(device).await?;
-            retirement.check_restorable(txn.now())?;
-            let archive = tables::retired::archive(&*self.store, device).await?;
-            let Some(twin) = archive.first().map(|(_, twin)| twin.clone()) else {
-                return Err(Error::Internal(format!("nothing is archived of '{device}'")));
-            };
-            let identity = put_restored(&mut txn, archive, new_keys).ok_or_else(|| error::not_found(&id))?;
-            lifecycle_event(&mut txn, &id, LifecycleStep::Restored, lifecycle_body(&id, &twin));
-            txn.delete_retirement(device);
+            let identity = self.put_restored(&mut txn, device, new_keys).await?;
             if txn.commit().await? {
                 return Ok(IdentityView { identity, connection: Connection::NEVER });
             }
         }
         Err(Error::Contended(id))
+    }
+
+    /// Puts a retired device with its modules back into the registry.
+    pub(crate) async fn put_restored(
+        &self,
+        txn: &mut Txn<'_>,
+        device: &DeviceId,
+        new_keys: bool,
+    ) -> Result<Arc<Identity>> {
+        let id = TwinId::device(device.clone());
+        let retirement = txn.retirement(device).await?;
+        retirement.check_restorable(txn.now())?;
+        let archive = tables::retired::archive(&*self.store, device).await?;
+        let Some(twin) = archive.first().map(|(_, twin)| twin.clone()) else {
+            return Err(Error::Internal(format!("nothing is archived of '{device}'")));
+        };
+        let identity = put_archived(txn, archive, new_keys).ok_or_else(|| error::not_found(&id))?;
+        lifecycle_event(txn, &id, LifecycleStep::Restored, lifecycle_body(&id, &twin));
+        txn.delete_retirement(device);
+        Ok(identity)
     }
 
     /// Ends the time in which a device can be restored, and waits a while for its erasure: the record that is returned says
@@ -297,7 +309,7 @@ impl Txn<'_> {
 }
 
 /// Puts archived identities and twins back, the device's first; gives that.
-fn put_restored(txn: &mut Txn<'_>, archive: Vec<(Identity, Twin)>, new_keys: bool) -> Option<Arc<Identity>> {
+fn put_archived(txn: &mut Txn<'_>, archive: Vec<(Identity, Twin)>, new_keys: bool) -> Option<Arc<Identity>> {
     let mut restored = Vec::new();
     for (identity, twin) in archive {
         let id = identity.id.clone();

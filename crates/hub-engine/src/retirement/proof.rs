@@ -1,8 +1,10 @@
 //! The method by which a device erases itself before it is retired, and the receipt that it signs for that.
 //! The hub believes no answer that is not signed with a key of this device over the nonce of this call.
 
+use std::time::Duration;
+
 use hub_domain::id::{DeviceId, TwinId};
-use hub_domain::method::MethodCall;
+use hub_domain::method::{MethodCall, MethodResult};
 use hub_domain::retirement::{Receipt, RetireRequest, with_nonce};
 
 use crate::Hub;
@@ -34,17 +36,27 @@ impl Hub {
     }
 
     async fn receipt(&self, id: &TwinId, call: &MethodCall) -> Result<Receipt> {
+        self.ask_to_erase(id, call, call.connect_timeout).await?.1
+    }
+
+    /// What a device answers to its erase method, and the receipt in it or why there is none.
+    pub(crate) async fn ask_to_erase(
+        &self,
+        id: &TwinId,
+        call: &MethodCall,
+        connect_timeout: Duration,
+    ) -> Result<(MethodResult, Result<Receipt>)> {
         let nonce: String = random_bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
         let payload = with_nonce(&call.payload, &nonce).map_err(Error::Invalid)?;
         let call = MethodCall { payload, ..call.clone() };
-        let answer = self.call(id, &call, call.connect_timeout).await?;
-        if !(200..300).contains(&answer.status) {
+        let answer = self.call(id, &call, connect_timeout).await?;
+        if !answer.is_success() {
             let text = format!("the device answered its erase method '{}' with {}", call.name, answer.status);
-            return Err(Error::Conflict(text));
+            return Ok((answer, Err(Error::Conflict(text))));
         }
         let entry = self.index.get(id).ok_or_else(|| error::not_found(id))?;
         let receipt =
             Receipt::check(&answer.payload, &id.device, &nonce, entry.identity.authentication.keys());
-        receipt.map_err(|error| Error::Conflict(error.to_string()))
+        Ok((answer, receipt.map_err(|error| Error::Conflict(error.to_string()))))
     }
 }

@@ -30,6 +30,7 @@ pub(crate) fn patching(job: &str, condition: &str, value: Value) -> NewJob {
         id: name(job),
         action: JobAction::PatchTwin(desired(value)),
         condition: condition.into(),
+        listed: None,
         start: None,
         execution_max: None,
         device_timeout: None,

@@ -14,6 +14,7 @@ mod queries;
 mod registry;
 mod replacement;
 mod retirement;
+mod retirement_jobs;
 mod rollouts;
 mod sessions;
 mod streams;

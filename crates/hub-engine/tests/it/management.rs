@@ -17,6 +17,7 @@ fn managing(job: &str, kind: &str, parameters: Value) -> NewJob {
         id: name(job),
         action: JobAction::Manage { management, wait_for_devices: true },
         condition: "*".into(),
+        listed: None,
         start: None,
         execution_max: Some(Duration::from_secs(600)),
         device_timeout: None,

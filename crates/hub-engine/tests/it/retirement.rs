@@ -10,6 +10,7 @@ use hub_domain::job::{JobAction, NewJob};
 use hub_domain::link::Downlink;
 use hub_domain::method::{MethodCall, MethodResult};
 use hub_domain::retirement::{Receipt, RetireRequest, Retirement, RetirementState};
+use hub_domain::sas::SymmetricKey;
 use hub_domain::session::Family;
 use hub_domain::twin::TwinUpdate;
 use hub_domain::version::Precondition;
@@ -375,12 +376,16 @@ async fn with_answer(
 }
 
 fn signed(test: &TestHub, name: &str, nonce: &Value) -> Value {
+    let view = test.hub.identity_get(&test.owner(), &id(name)).expect("registered");
+    signed_by(&view.identity.authentication.keys().expect("keys").secondary, &device(name), nonce)
+}
+
+/// A receipt as a device with this key gives it.
+pub fn signed_by(key: &SymmetricKey, device: &DeviceId, nonce: &Value) -> Value {
     let at = "2026-05-04T08:15:30Z";
     let nonce = nonce.as_str().expect("a nonce");
-    let view = test.hub.identity_get(&test.owner(), &id(name)).expect("registered");
-    let key = view.identity.authentication.keys().expect("keys").secondary.clone();
-    let signature = key.sign(&Receipt::text(&device(name), at, nonce));
-    json!({ "receipt": { "deviceId": name, "erasedAt": at, "nonce": nonce, "signature": signature } })
+    let signature = key.sign(&Receipt::text(device, at, nonce));
+    json!({ "receipt": { "deviceId": device.as_str(), "erasedAt": at, "nonce": nonce, "signature": signature } })
 }
 
 #[tokio::test]
@@ -436,6 +441,7 @@ async fn a_device_in_a_running_job_fails_there_and_the_job_goes_on() {
         id: name(),
         action: JobAction::CallMethod { call, wait_for_devices: true },
         condition: "*".into(),
+        listed: None,
         start: None,
         execution_max: None,
         device_timeout: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hub_api::retirement::{ReplaceRequest, RetireRequest};
 use hub_domain::retirement::{RetireRequest as Retire, RetirementError};
 use hub_engine::retirement::Replacement;
+use serde_json::Value;
 
 use super::{authentication, device_id, method};
 use crate::status::ApiError;
@@ -25,6 +26,20 @@ pub fn retire(body: RetireRequest) -> Result<Retire, ApiError> {
     };
     request.check()?;
     Ok(request)
+}
+
+/// The same as a job has it, where a misspelt member must not retire devices otherwise than they were meant to be.
+pub fn parameters(given: Option<Value>) -> Result<Retire, ApiError> {
+    const MEMBERS: [&str; 4] = ["reason", "restorableForSeconds", "eraseMethod", "force"];
+    let Some(given) = given.filter(|given| !given.is_null()) else { return Ok(Retire::default()) };
+    let unknown =
+        given.as_object().and_then(|object| object.keys().find(|name| !MEMBERS.contains(&name.as_str())));
+    if let Some(name) = unknown {
+        let known = MEMBERS.join(", ");
+        return Err(ApiError::invalid(format!("parameters.{name} is not known; there are {known}")));
+    }
+    let body = serde_json::from_value(given);
+    retire(body.map_err(|error| ApiError::invalid(format!("parameters: {error}")))?)
 }
 
 /// What is to take the place of a device.

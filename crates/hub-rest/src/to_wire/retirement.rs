@@ -2,13 +2,25 @@
 
 use hub_api::event::Event as EventBody;
 use hub_api::retirement as api;
-use hub_domain::retirement::{Erasure, Predecessor, Receipt, Retirement};
+use hub_domain::retirement::{Erasure, Predecessor, Receipt, RetireRequest, Retirement};
 use hub_engine::registry::IdentityView;
 use hub_engine::retirement::{Part, Replaced, RetiredView};
 use hub_engine::twins::TwinView;
 use serde_json::Value;
 
-use super::{actor, device, event, module};
+use super::{actor, device, event, method_request, module};
+use crate::status::ApiError;
+
+/// How a job retires devices, as it was asked to.
+pub fn request(request: &RetireRequest) -> Result<Value, ApiError> {
+    let body = api::RetireRequest {
+        reason: request.reason.clone(),
+        erase_method: request.erase.as_ref().map(method_request).transpose()?,
+        restorable_for_seconds: request.restorable_for.map(|time| time.as_secs()),
+        force: Some(request.force),
+    };
+    Ok(serde_json::to_value(body).unwrap_or_default())
+}
 
 /// The record of a retired device.
 pub fn retirement(retired: Retirement) -> api::Retirement {

@@ -104,6 +104,29 @@ async fn bad_requests_are_refused_and_change_nothing() {
     check("/api/devices/x/retire", json!({}), 404, "DeviceNotFound", "'x'").await;
     check("/api/devices/x/retire", method(json!({})), 404, "DeviceNotFound", "'x'").await;
     check("/api/devices/not valid/retire", json!({}), 400, wrong, "device id").await;
+    let job = async |more: Value, status: u16, name: &str, part: &str| {
+        let mut body = json!({"type": "retireDevice", "queryCondition": "*"});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let words = server.send("put", "/jobs/v2/leave", &body).await.error(status, name);
+        assert!(words.contains(part), "{body}: {words}");
+    };
+    job(json!({"parameters": {"eraseMehtod": {}}}), 400, wrong, "parameters.eraseMehtod is not known").await;
+    job(json!({"parameters": {"restorableForSeconds": -1}}), 400, wrong, "parameters").await;
+    job(json!({"parameters": method(json!([1]))}), 400, wrong, "must be a JSON object").await;
+    job(json!({"parameters": [1]}), 400, wrong, "parameters").await;
+    job(json!({"devices": ["d"]}), 400, wrong, "exclude each other").await;
+    job(json!({"queryCondition": null, "devices": []}), 400, wrong, "devices is empty").await;
+    job(json!({"queryCondition": null, "devices": ["not valid"]}), 400, wrong, "device id").await;
+    job(json!({"queryCondition": null}), 400, "ArgumentNull", "queryCondition").await;
+    job(
+        json!({"queryCondition": "FROM devices.modules WHERE moduleId = 'm'"}),
+        400,
+        wrong,
+        "devices are retired",
+    )
+    .await;
+    let reports = json!({"rollout": {"success": {"condition": "tags.a = 1"}}});
+    job(reports, 400, wrong, "rollout.success").await;
     let replace = "/api/devices/d/replace";
     check(replace, json!({}), 400, "ArgumentNull", "keepId").await;
     check(replace, json!({"new": "new", "keepId": true}), 400, wrong, "exclude each other").await;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use hub_domain::actor::Actor;
 use hub_domain::context::Gates;
-use hub_domain::id::{JobId, TwinId};
+use hub_domain::id::{DeviceId, JobId, TwinId};
 use hub_domain::job::{
     ItemError, ItemStatus, JobAction, JobCounts, JobItem, JobSpec, JobState, JobStatus, Management,
 };
 use hub_domain::json::Object;
 use hub_domain::method::{MethodCall, MethodResult};
 use hub_domain::query::Condition;
+use hub_domain::retirement::RetireRequest;
 use hub_domain::rollout::{Rollout, RolloutState};
 use hub_domain::twin::{TwinPatch, TwinUpdate};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ use crate::{Bytes, Key, StoreError};
 struct SpecV1 {
     action: ActionV1,
     condition: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    listed: Option<Vec<String>>,
     created: i64,
     start: i64,
     seconds_max: u64,
@@ -53,10 +56,8 @@ enum ActionV1 {
         desired: Option<Object>,
     },
     CallMethod {
-        name: String,
-        payload: String,
-        response_seconds: u64,
-        connect_seconds: u64,
+        #[serde(flatten)]
+        call: CallV1,
         #[serde(default)]
         wait_for_devices: bool,
     },
@@ -66,6 +67,43 @@ enum ActionV1 {
         wait_for_devices: bool,
     },
     RestoreTwin,
+    Retire {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restorable_seconds: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        erase: Option<CallV1>,
+        #[serde(default)]
+        force: bool,
+        #[serde(default)]
+        wait_for_devices: bool,
+    },
+    RestoreDevice,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CallV1 {
+    name: String,
+    payload: String,
+    response_seconds: u64,
+    connect_seconds: u64,
+}
+
+fn call_record(call: &MethodCall) -> CallV1 {
+    CallV1 {
+        name: call.name.clone(),
+        payload: call.payload.clone(),
+        response_seconds: call.response_timeout.as_secs(),
+        connect_seconds: call.connect_timeout.as_secs(),
+    }
+}
+
+fn call_of(key: &Key, record: CallV1) -> Result<MethodCall, StoreError> {
+    let CallV1 { name, payload, response_seconds, connect_seconds } = record;
+    let call = MethodCall::new(&name, Some(payload), Some(response_seconds), Some(connect_seconds));
+    field(key, "action", call.ok())
 }
 
 fn action_record(action: &JobAction) -> ActionV1 {
@@ -74,19 +112,23 @@ fn action_record(action: &JobAction) -> ActionV1 {
         JobAction::PatchTwin(update) => {
             ActionV1::PatchTwin { tags: section(&update.tags), desired: section(&update.desired) }
         }
-        JobAction::CallMethod { call, wait_for_devices } => ActionV1::CallMethod {
-            name: call.name.clone(),
-            payload: call.payload.clone(),
-            response_seconds: call.response_timeout.as_secs(),
-            connect_seconds: call.connect_timeout.as_secs(),
-            wait_for_devices: *wait_for_devices,
-        },
+        JobAction::CallMethod { call, wait_for_devices } => {
+            ActionV1::CallMethod { call: call_record(call), wait_for_devices: *wait_for_devices }
+        }
         JobAction::Manage { management, wait_for_devices } => ActionV1::Manage {
             r#type: management.kind().to_owned(),
             parameters: management.parameters(),
             wait_for_devices: *wait_for_devices,
         },
         JobAction::RestoreTwin => ActionV1::RestoreTwin,
+        JobAction::Retire { request, wait_for_devices } => ActionV1::Retire {
+            reason: request.reason.clone(),
+            restorable_seconds: request.restorable_for.map(|time| time.as_secs()),
+            erase: request.erase.as_ref().map(call_record),
+            force: request.force,
+            wait_for_devices: *wait_for_devices,
+        },
+        JobAction::RestoreDevice => ActionV1::RestoreDevice,
     }
 }
 
@@ -96,6 +138,7 @@ pub fn encode_spec(spec: &JobSpec) -> Bytes {
     let record = SpecV1 {
         action: action_record(&spec.action),
         condition: spec.condition_text.clone(),
+        listed: spec.listed.as_ref().map(|devices| devices.iter().map(ToString::to_string).collect()),
         created: spec.created.ticks(),
         start: spec.start.ticks(),
         seconds_max: spec.execution_max.as_secs(),
@@ -121,6 +164,7 @@ pub fn decode_spec(key: &Key, row: &[u8]) -> Result<JobSpec, StoreError> {
     };
     let undoes = record.undoes.map(|id| field(key, "undoes", JobId::parse(&id).ok()));
     let asked_by = record.asked_by.map(|actor| field(key, "askedBy", Actor::parse(&actor)));
+    let listed = record.listed.map(|ids| ids.iter().map(|id| DeviceId::parse(id).ok()).collect());
     let rollout = record.rollout.map(|value| field(key, "rollout", Rollout::parse(&value).ok()));
     let gates = record.gates.map(|value| field(key, "gates", Gates::parse(&value).ok()));
     Ok(JobSpec {
@@ -128,6 +172,7 @@ pub fn decode_spec(key: &Key, row: &[u8]) -> Result<JobSpec, StoreError> {
         action: action_of(key, record.action)?,
         condition: field(key, "condition", Condition::parse(&record.condition).ok())?,
         condition_text: record.condition,
+        listed: listed.map(|ids| field(key, "listed", ids)).transpose()?,
         created: time(record.created),
         start: time(record.start),
         execution_max: Duration::from_secs(record.seconds_max),
@@ -151,15 +196,21 @@ fn action_of(key: &Key, record: ActionV1) -> Result<JobAction, StoreError> {
                 desired: section("desired", desired)?,
             })
         }
-        ActionV1::CallMethod { name, payload, response_seconds, connect_seconds, wait_for_devices } => {
-            let call = MethodCall::new(&name, Some(payload), Some(response_seconds), Some(connect_seconds));
-            JobAction::CallMethod { call: field(key, "action", call.ok())?, wait_for_devices }
+        ActionV1::CallMethod { call, wait_for_devices } => {
+            JobAction::CallMethod { call: call_of(key, call)?, wait_for_devices }
         }
         ActionV1::Manage { r#type, parameters, wait_for_devices } => {
             let management = Management::parse(&r#type, &parameters).and_then(Result::ok);
             JobAction::Manage { management: field(key, "action", management)?, wait_for_devices }
         }
         ActionV1::RestoreTwin => JobAction::RestoreTwin,
+        ActionV1::Retire { reason, restorable_seconds, erase, force, wait_for_devices } => {
+            let erase = erase.map(|call| call_of(key, call)).transpose()?;
+            let restorable_for = restorable_seconds.map(Duration::from_secs);
+            let request = RetireRequest { reason, restorable_for, erase, force };
+            JobAction::Retire { request, wait_for_devices }
+        }
+        ActionV1::RestoreDevice => JobAction::RestoreDevice,
     })
 }
 

@@ -192,6 +192,10 @@ fn events_are_written_and_read_as_ever() {
 /// A job of device management, and a target of it that took the action.
 const JOB_MANAGED: &str = r#"{"action":{"kind":"manage","type":"readDeviceProperties","parameters":{"properties":["a.b"]},"waitForDevices":true},"condition":"*","created":10000000,"start":20000000,"secondsMax":3600,"deviceSeconds":60}"#;
 const ITEM_ACTED: &str = r#"{"status":"running","created":10000000,"started":20000000,"answer":[200,"{}"],"acted":30000000,"before":7,"version":3}"#;
+/// Jobs that retire devices, by a list and by a condition.
+const JOB_RETIRES: &str = r#"{"action":{"kind":"retire","reason":"old","restorableSeconds":0,"erase":{"name":"wipe","payload":"null","responseSeconds":5,"connectSeconds":0},"force":true,"waitForDevices":false},"condition":"*","listed":["a","b"],"created":10000000,"start":10000000,"secondsMax":3600}"#;
+const JOB_BRINGS_BACK: &str = r#"{"action":{"kind":"restoreDevice"},"condition":"*","created":10000000,"start":10000000,"secondsMax":3600,"undoes":"a"}"#;
+const JOB_CALLS: &str = r#"{"action":{"kind":"callMethod","name":"go","payload":"{}","responseSeconds":30,"connectSeconds":0,"waitForDevices":false},"condition":"*","created":10000000,"start":10000000,"secondsMax":3600}"#;
 /// Rows from before there was device management.
 const JOB_PLAIN: &str = r#"{"action":{"kind":"patchTwin","desired":{"a":1}},"condition":"*","created":10000000,"start":10000000,"secondsMax":3600}"#;
 const ITEM_PLAIN: &str = r#"{"status":"failed","created":10000000,"started":20000000,"ended":30000000,"error":["404103","offline"]}"#;
@@ -199,7 +203,7 @@ const ITEM_PLAIN: &str = r#"{"status":"failed","created":10000000,"started":2000
 #[test]
 fn jobs_and_targets_are_written_and_read_as_ever() {
     let key = Key::new("job/j");
-    for fixture in [JOB_MANAGED, JOB_PLAIN] {
+    for fixture in [JOB_MANAGED, JOB_RETIRES, JOB_BRINGS_BACK, JOB_CALLS, JOB_PLAIN] {
         let spec = job::decode_spec(&key, &row(fixture)).expect("a row that is read");
         assert_eq!(String::from_utf8_lossy(&job::encode_spec(&spec)), String::from_utf8_lossy(&row(fixture)));
     }
