@@ -4,6 +4,7 @@ mod access;
 mod artifacts;
 mod clock;
 mod configurations;
+mod crash_simulation;
 mod events;
 mod explain;
 mod feed;

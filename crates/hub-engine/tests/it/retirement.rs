@@ -52,14 +52,18 @@ async fn rows(test: &TestHub, query: &str) -> Vec<Value> {
 
 pub async fn lifecycle(test: &TestHub, name: &str) -> Vec<String> {
     let filter = EventFilter { sources: vec![EventSource::Lifecycle], device: Some(device(name)) };
-    let page = test.hub.events_read(&test.owner(), &filter, None, 1000).await.expect("events");
-    let steps = page.events.into_iter().map(|(_, event)| match event.kind {
-        EventKind::Lifecycle { step, actor, .. } => {
-            format!("{} by {}", step.operation(), actor.expect("somebody"))
-        }
-        other => panic!("{other:?}"),
-    });
-    steps.collect()
+    let (mut steps, mut after, mut at_end) = (Vec::new(), None, false);
+    while !at_end {
+        let page = test.hub.events_read(&test.owner(), &filter, after, 1000).await.expect("events");
+        (after, at_end) = (Some(page.reached), page.at_end);
+        steps.extend(page.events.into_iter().map(|(_, event)| match event.kind {
+            EventKind::Lifecycle { step, actor, .. } => {
+                format!("{} by {}", step.operation(), actor.expect("somebody"))
+            }
+            other => panic!("{other:?}"),
+        }));
+    }
+    steps
 }
 
 pub async fn attached(test: &TestHub, name: &str) -> (Attachment, mpsc::Receiver<Downlink>) {
