@@ -255,6 +255,48 @@ async fn caps_hold_per_value_of_a_tag_and_two_rollouts_share_no_device() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_by_an_hour_opens_nothing_early_and_acts_on_nobody_twice() {
+    let test = TestHub::start().await;
+    fleet(&test, 12).await;
+    let policy = json!({
+        "waves": [{"devices": 2}, {"devices": 4}, {"rest": true}], "advance": {"minObservationInSeconds": 600},
+        "success": {"condition": "properties.reported.rate = 1"}, "deviceTimeoutInSeconds": 7200,
+    });
+    let hours = Some(Duration::from_secs(86_400));
+    let job = NewJob { execution_max: hours, ..patching("roll", "*", json!({"rate": 1})) };
+    create(&test, rolling(job, policy)).await;
+    until(&test, "roll", |job| job.state.counts == counts(10, 2, 0, 0, 0)).await;
+    let all_report = async || {
+        let running = "SELECT deviceId FROM devices.jobs WHERE status = 'running'";
+        for row in rows(&test, running).await {
+            report(&test, row["deviceId"].as_str().expect("an id"), json!({"rate": 1})).await;
+        }
+    };
+    let back = async || {
+        test.clock.set(hub_domain::time::Timestamp::from_seconds(test.hub.now().seconds() - 3600));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    };
+    back().await;
+    all_report().await;
+    until(&test, "roll", |job| matches!(phase(job), Some(Phase::Observing { .. }))).await;
+    back().await;
+    assert_eq!(patched(&test, "rate", 1).await, 2, "back: it waits longer");
+    // On, past where it was: one observation is over, and the next begins.
+    test.advance(Duration::from_secs(2 * 3600));
+    until(&test, "roll", |job| job.state.counts == counts(6, 4, 2, 0, 0)).await;
+    all_report().await;
+    until(&test, "roll", |job| matches!(phase(job), Some(Phase::Observing { .. }))).await;
+    assert_eq!(patched(&test, "rate", 1).await, 6);
+    test.advance(Duration::from_secs(3600));
+    until(&test, "roll", |job| job.state.counts == counts(0, 6, 6, 0, 0)).await;
+    back().await;
+    all_report().await;
+    assert_eq!(ended(&test, "roll").await.state.counts, counts(0, 0, 12, 0, 0));
+    let once = "SELECT COUNT() AS n FROM devices WHERE properties.desired.$version = 2";
+    assert_eq!(rows(&test, once).await, [json!({"n": 12})], "nobody was patched twice");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_says_who_would_wait_and_changes_nothing() {
     let test = TestHub::start().await;
     fleet(&test, 10).await;
