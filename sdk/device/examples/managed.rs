@@ -4,8 +4,9 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use fleetyard_device::agent::{Agent, End, Failure, Machine, Pending};
+use fleetyard_device::agent::{Action, Agent, Deferral, End, Failure, Machine, Pending};
 use fleetyard_device::{ConnectionString, DeviceClient, client_config};
 use serde_json::{Map, Value};
 
@@ -48,6 +49,11 @@ impl Machine for Thing {
     }
     fn store_pending(&self, pending: Option<&Pending>) -> Result<(), Failure> {
         self.store("pending", serde_json::to_string(&pending).map_err(failed)?)
+    }
+    fn not_now(&self, _action: Action) -> Option<Deferral> {
+        // Somebody works with the device: the hub asks again in a minute.
+        let is_used = self.text("in-use").is_some();
+        is_used.then(|| Deferral::new(Duration::from_secs(60), "in use"))
     }
     async fn configure(&self, configuration: &Map<String, Value>) -> Result<(), Failure> {
         self.store("configuration", Value::Object(configuration.clone()).to_string())

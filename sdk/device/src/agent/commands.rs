@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::report::{error, now};
-use super::{Agent, End, Failure, Machine, Pending};
+use super::{Action, Agent, End, Failure, Machine, Pending, Step};
 use crate::{ConnectionState, Error, Inbox, MethodRequest, Twin};
 
 /// The methods that the agent serves.
@@ -56,6 +56,18 @@ enum Work {
     FactoryReset,
     Firmware(FirmwareRequest),
     Status,
+}
+
+impl Work {
+    /// What of it a machine may put off.
+    fn action(&self) -> Option<Action> {
+        match self {
+            Work::Nothing | Work::Status => None,
+            Work::Reboot => Some(Action::Reboot),
+            Work::FactoryReset => Some(Action::FactoryReset),
+            Work::Firmware(_) => Some(Action::Update(Step::Downloading)),
+        }
+    }
 }
 
 /// A method's answer and its work.
@@ -132,6 +144,10 @@ impl<M: Machine> Agent<M> {
                 Ok(Work::Status)
             }
             Ok(work) => {
+                if let Some(deferral) = work.action().and_then(|action| self.machine.not_now(action)) {
+                    request.respond(503, &deferral.answer()).await?;
+                    return Ok(Work::Nothing);
+                }
                 request.respond(202, &json!({ "accepted": true, "bootId": self.machine.boot_id() })).await?;
                 Ok(work)
             }

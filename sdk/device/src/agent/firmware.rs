@@ -21,14 +21,15 @@ impl<M: Machine> Agent<M> {
         // The state changes together with the version: no query may see the new version as what the last update ended in.
         let begun = json!({
             "version": request.version, "state": Step::Downloading.as_str(), "progress": 0,
-            "startedAt": now(), "updatedAt": now(), "error": null,
+            "startedAt": now(), "updatedAt": now(), "error": null, "deferred": null,
         });
         self.report(json!({ "firmware": { "update": begun } })).await?;
         match self.steps(&request).await? {
             Ok(()) => Ok(true),
             Err((step, failure)) => {
-                let update =
-                    json!({ "state": "failed", "error": error(&failure, Some(step)), "updatedAt": now() });
+                let update = json!({
+                    "state": "failed", "error": error(&failure, Some(step)), "deferred": null, "updatedAt": now()
+                });
                 self.report(json!({ "firmware": { "update": update } })).await?;
                 Ok(false)
             }
@@ -41,6 +42,9 @@ impl<M: Machine> Agent<M> {
         for (step, progress) in
             [(Step::Downloading, 0), (Step::Verifying, 60), (Step::Applying, 70), (Step::Rebooting, 90)]
         {
+            if let Err(failure) = self.until_bearable(step).await? {
+                return Ok(Err((step, failure)));
+            }
             if step != Step::Downloading {
                 self.report_step(step, progress).await?;
             }

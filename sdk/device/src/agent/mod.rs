@@ -5,6 +5,7 @@
 //! what must outlive a reboot is in [`Pending`], which the machine keeps for it.
 
 mod commands;
+mod deferral;
 mod download;
 mod firmware;
 mod report;
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 use crate::{DeviceClient, Error, Inbox};
 
 pub use commands::{FirmwareRequest, METHODS};
+pub use deferral::{Action, DEFERRED_MAX, Deferral};
 pub use download::{DOWNLOAD_BYTES_MAX, DOWNLOAD_TRIES_MAX};
 
 /// A step of a firmware update, as reported in `firmware.update.state`.
@@ -128,7 +130,13 @@ pub trait Machine: Send + Sync + 'static {
     fn pending(&self) -> Option<Pending>;
     /// Stores it durably; `None` forgets it.
     fn store_pending(&self, pending: Option<&Pending>) -> Result<(), Failure>;
-    /// Called before each step of an update; the place to refuse for lack of power, space or quiet.
+    /// Asked at the moment of each action: `Some` puts it off, because the device is in use, low on power or in the middle
+    /// of something, whatever it reported before. That is no failure: whoever asked is told when to ask again.
+    fn not_now(&self, action: Action) -> Option<Deferral> {
+        let _ = action;
+        None
+    }
+    /// Called before each step of an update; the place to refuse for good, for lack of space or for the wrong image.
     fn before(&self, step: Step) -> impl Future<Output = Result<(), Failure>> + Send {
         let _ = step;
         async { Ok(()) }

@@ -149,6 +149,7 @@ fn interrupted(reported: &Map<String, Value>) -> Value {
     if let Some(step) = Step::ALL.into_iter().find(|step| update.is_some_and(|state| state == step.as_str()))
     {
         patch["firmware"]["update"] = failed(Some(step));
+        patch["firmware"]["update"]["deferred"] = Value::Null;
     }
     patch
 }

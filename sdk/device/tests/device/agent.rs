@@ -1,8 +1,9 @@
 //! The agent's commands: what is refused, and what reboot, reset, configuration and status report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use fleetyard_device::agent::{End, Pending};
+use fleetyard_device::agent::{Action, End, Pending, Step};
 use serde_json::{Value, json};
 
 use crate::hub::{Hub, Trick};
@@ -79,6 +80,31 @@ async fn while_a_command_runs_others_are_busy() {
     assert_eq!(hub.call_when_idle("reportStatus", &json!({})).await, 200);
     let reported = hub.until("a status", |reported| reported["status"]["battery"] == 80).await;
     assert!(reported["status"]["reportedAt"].is_u64());
+}
+
+#[tokio::test]
+async fn what_the_device_cannot_bear_now_is_put_off_and_changes_nothing() {
+    let (hub, machine) = (Hub::start(&[]).await, FakeMachine::new());
+    let agent = up(&hub, &machine).await;
+    let before = hub.patches().len();
+    let update = json!({"version": "2", "url": "https://127.0.0.1:1/", "sha256": "a".repeat(64), "size": 1});
+    for (action, name, payload) in [
+        (Action::Reboot, "reboot", Value::Null),
+        (Action::FactoryReset, "factoryReset", Value::Null),
+        (Action::Update(Step::Downloading), "firmwareUpdate", update),
+    ] {
+        machine.state().not_now = Some((action, Duration::from_millis(1500)));
+        let answer = (503, json!({ "deferred": { "afterSeconds": 1.5, "reason": "in use" } }));
+        assert_eq!(hub.call(name, &payload).await, answer, "{name}");
+        // A wrong call is wrong at any time.
+        assert_eq!(hub.call(name, &json!([])).await.0, 400, "{name}");
+    }
+    assert_eq!((hub.patches().len(), machine.pending_now()), (before, None));
+    // What asks for nothing to be done is answered, and what was put off is done when it is asked for again.
+    assert_eq!(hub.call("reportStatus", &Value::Null).await.0, 200);
+    machine.state().not_now = None;
+    assert_eq!(hub.call_when_idle("reboot", &Value::Null).await, 202);
+    assert_eq!(soon("ended", agent).await.expect("no panic"), Ok(End::Reboot));
 }
 
 #[tokio::test]

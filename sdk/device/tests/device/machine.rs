@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use fleetyard_device::agent::{Agent, End, Failure, Machine, Pending, Step};
+use fleetyard_device::agent::{Action, Agent, Deferral, End, Failure, Machine, Pending, Step};
 use fleetyard_device::{DeviceClient, Error};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
@@ -19,6 +20,8 @@ pub struct State {
     pub pending: Option<Pending>,
     pub configuration: Option<Map<String, Value>>,
     pub refused: Option<Step>,
+    /// What is put off, and for how long.
+    pub not_now: Option<(Action, Duration)>,
     pub reset_fails: bool,
     pub store_fails: bool,
     pub confirmed: bool,
@@ -42,6 +45,7 @@ impl FakeMachine {
             pending: None,
             configuration: None,
             refused: None,
+            not_now: None,
             reset_fails: false,
             store_fails: false,
             confirmed: false,
@@ -113,6 +117,10 @@ impl Machine for FakeMachine {
         }
         self.state().pending = pending.cloned();
         Ok(())
+    }
+    fn not_now(&self, action: Action) -> Option<Deferral> {
+        let put_off = self.state().not_now;
+        put_off.filter(|(put_off, _)| *put_off == action).map(|(_, after)| Deferral::new(after, "in use"))
     }
     async fn before(&self, step: Step) -> Result<(), Failure> {
         self.steps.acquire().await.expect("open").forget();

@@ -1,8 +1,9 @@
 //! Firmware updates from the call to the end after the reboot, and every other end they can have.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use fleetyard_device::agent::{End, Step};
+use fleetyard_device::agent::{Action, End, Step};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -39,6 +40,31 @@ async fn until_reboot(hub: &Hub, machine: &Arc<FakeMachine>) {
     assert_eq!(soon("ended", agent).await.expect("no panic"), Ok(End::Reboot));
     assert_eq!(machine.state().image, image);
     assert_eq!(states(hub), ["downloading", "verifying", "applying", "rebooting"]);
+}
+
+#[tokio::test]
+async fn a_step_that_the_device_cannot_bear_waits_and_says_so() {
+    let (hub, machine) = (Hub::start(&[]).await, FakeMachine::new());
+    let image = vec![7; 1000];
+    let files = Files::start(hub.tls.acceptor.clone(), vec![Reply::new(200, &image)]).await;
+    let (_client, agent) = run(&hub, &machine);
+    hub.until("came up", |reported| reported["firmware"]["version"] == "1.0").await;
+    let put_off = |step| Some((Action::Update(step), Duration::from_millis(100)));
+    machine.state().not_now = put_off(Step::Applying);
+    assert_eq!(hub.call("firmwareUpdate", &request(&files, &image)).await.0, 202);
+    for (step, state, next) in
+        [(Step::Applying, "verifying", put_off(Step::Rebooting)), (Step::Rebooting, "applying", None)]
+    {
+        let waits = |reported: &Value| reported["firmware"]["update"]["deferred"]["step"] == step.as_str();
+        let update = hub.until("waits", waits).await["firmware"]["update"].clone();
+        assert_eq!((&update["state"], &update["deferred"]["reason"]), (&json!(state), &json!("in use")));
+        assert!(update["deferred"]["until"].is_u64(), "{update}");
+        assert_eq!(hub.call("reboot", &Value::Null).await.0, 409);
+        machine.state().not_now = next;
+    }
+    assert_eq!(soon("ended", agent).await.expect("no panic"), Ok(End::Reboot));
+    assert_eq!(states(&hub), ["downloading", "verifying", "applying", "rebooting"]);
+    assert_eq!(hub.reported()["firmware"]["update"].get("deferred"), None);
 }
 
 /// What the device reports after the restart.
