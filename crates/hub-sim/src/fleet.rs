@@ -13,11 +13,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Fault, SimulatedMachine};
+use crate::{Fault, Found, SimulatedMachine, Surroundings};
 
-/// How often a battery that is being charged is reported, and how much is charged meanwhile, in percent.
-const CHARGE_INTERVAL: Duration = Duration::from_secs(2);
-const CHARGE_STEP: u64 = 1;
+/// How often a device looks around; what has changed is reported.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a device reports what has not changed, so that the hub knows that it is still so.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// Pause before a device that failed tries again.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
@@ -28,9 +29,8 @@ pub struct SimulatedDevice {
     pub connection: ConnectionString,
     /// What it does wrong.
     pub fault: Option<Fault>,
-    /// The charge of its battery at first, in percent; it is charged from then on, and reports it where docs/context.md
-    /// says. Without one it reports none.
-    pub battery: Option<u8>,
+    /// What it finds around it and reports.
+    pub surroundings: Surroundings,
 }
 
 /// How a fleet is simulated.
@@ -169,7 +169,7 @@ async fn boot(shared: &Shared, device: &SimulatedDevice) -> Result<End> {
     let folder = shared.options.folder.join(&device.connection.device_id);
     let machine =
         SimulatedMachine::boot(&folder, device.fault).map_err(|failure| anyhow::anyhow!("{failure}"))?;
-    let machine = Arc::new(machine);
+    let machine = Arc::new(machine.within(device.surroundings.clone(), shared.started));
     let turn = shared.connects.acquire().await?;
     let (client, inbox) = DeviceClient::start(device.connection.clone(), shared.tls.clone())?;
     let _closing = Closing(client.clone());
@@ -181,26 +181,30 @@ async fn boot(shared: &Shared, device: &SimulatedDevice) -> Result<End> {
     let end = tokio::select! {
         biased;
         end = serve(shared, &client, machine, inbox) => end?,
-        () = charge(&client, device.battery, shared.started) => End::Closed,
+        () = look_around(&client, &device.surroundings, shared.started) => End::Closed,
     };
     client.close().await;
     Ok(end)
 }
 
-/// Reports the battery until it is full; never ends.
-async fn charge(client: &DeviceClient, battery: Option<u8>, since: Instant) {
-    let Some(first) = battery else { return std::future::pending().await };
+/// Reports what surrounds the device; never ends.
+async fn look_around(client: &DeviceClient, surroundings: &Surroundings, begun: Instant) {
+    if surroundings.is_empty() {
+        return std::future::pending().await;
+    }
+    let mut reported: Option<(Found, Instant)> = None;
     loop {
-        let steps = since.elapsed().as_secs() / CHARGE_INTERVAL.as_secs();
-        let percent = (u64::from(first) + steps * CHARGE_STEP).min(100);
-        let report =
-            json!({ "context": { "power": { "batteryPercent": percent, "charging": percent < 100 } } });
-        // Repeated with the next one, or after the next boot.
-        let reported = client.report(&report).await.is_ok();
-        if reported && percent == 100 {
-            return std::future::pending().await;
+        let since = begun.elapsed();
+        let found = surroundings.at(since);
+        let is_known = reported
+            .as_ref()
+            .is_some_and(|(known, when)| *known == found && when.elapsed() < REFRESH_INTERVAL);
+        // What is not acknowledged is repeated with the next look, or after the next boot.
+        if !is_known && client.report(&surroundings.document(&found, since, reported.is_none())).await.is_ok()
+        {
+            reported = Some((found, Instant::now()));
         }
-        tokio::time::sleep(CHARGE_INTERVAL).await;
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 

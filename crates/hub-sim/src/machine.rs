@@ -2,19 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use fleetyard_device::agent::{Failure, Machine, Pending, Step};
+use fleetyard_device::agent::{Action, Deferral, Failure, Machine, Pending, Step};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{Fault, image};
+use crate::{Fault, Surroundings, image};
 
 /// What runs on a device that was never updated.
 const FACTORY_VERSION: &str = "1.0.0";
 
 /// Ends the version of an image that is meant to fail.
 const BROKEN_SUFFIX: &str = "-broken";
+
+/// With less charge, in percent, and without a charger nothing is begun; how long until the next look.
+const CHARGE_MIN_PERCENT: u64 = 5;
+const CHARGE_PAUSE: Duration = Duration::from_secs(30);
 
 /// What survives a reboot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +56,8 @@ pub struct SimulatedMachine {
     folder: PathBuf,
     fault: Option<Fault>,
     up_since: Instant,
+    /// What is around it, and since when.
+    surroundings: (Surroundings, Instant),
     disk: Mutex<Disk>,
 }
 
@@ -78,9 +84,17 @@ impl SimulatedMachine {
         let image = folder.join(format!("slot-{}", disk.slot)).join("image");
         disk.version =
             if image.exists() { image::version_of(&image).map_err(storage)? } else { FACTORY_VERSION.into() };
-        let machine = Self { folder: folder.into(), fault, up_since: Instant::now(), disk: Mutex::new(disk) };
+        let now = Instant::now();
+        let surroundings = (Surroundings::default(), now);
+        let machine =
+            Self { folder: folder.into(), fault, up_since: now, surroundings, disk: Mutex::new(disk) };
         machine.change(|_| {})?;
         Ok(machine)
+    }
+
+    /// The machine within surroundings that are there since `begun`; it does nothing that they do not allow.
+    pub fn within(self, surroundings: Surroundings, begun: Instant) -> Self {
+        Self { surroundings: (surroundings, begun), ..self }
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -159,6 +173,17 @@ impl Machine for SimulatedMachine {
         self.change(|disk| disk.pending = pending.cloned())
     }
 
+    fn not_now(&self, _action: Action) -> Option<Deferral> {
+        let (surroundings, begun) = &self.surroundings;
+        let since = begun.elapsed();
+        if let Some(left) = surroundings.in_use_for(since) {
+            return Some(Deferral::new(left, "somebody uses the device"));
+        }
+        let power = surroundings.at(since).power.filter(|power| !power.charging)?;
+        let percent = power.battery_percent.filter(|percent| *percent < CHARGE_MIN_PERCENT)?;
+        Some(Deferral::new(CHARGE_PAUSE, format!("the battery is at {percent} %")))
+    }
+
     async fn before(&self, step: Step) -> Result<(), Failure> {
         match step {
             Step::Downloading => {
@@ -227,6 +252,7 @@ impl Machine for SimulatedMachine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Model;
 
     #[tokio::test]
     async fn an_update_is_kept_only_when_confirmed() {
@@ -255,6 +281,37 @@ mod tests {
         machine.confirm().await.expect("confirmed");
         let machine = SimulatedMachine::boot(folder.path(), None).expect("booted");
         assert_eq!((machine.firmware_version().as_str(), machine.slot().as_str()), ("2.0.0", "b"));
+    }
+
+    #[test]
+    fn what_surrounds_it_decides_at_the_moment_of_action() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let not_now = |surroundings: Surroundings| {
+            let machine = SimulatedMachine::boot(folder.path(), None).expect("booted");
+            machine.within(surroundings, Instant::now()).not_now(Action::Reboot)
+        };
+        assert_eq!(not_now(Surroundings::default()), None);
+        // One that is in use for some seconds from the beginning, and one that is not.
+        let fleet = |is_used: bool| {
+            let all = (0..100).map(|seed| Surroundings::new(seed, "a", &[Model::Use]));
+            all.into_iter()
+                .find(|one| {
+                    let left = one.in_use_for(Duration::ZERO);
+                    match is_used {
+                        true => left.is_some_and(|left| left > Duration::from_secs(4)),
+                        false => (0..60).all(|at| one.in_use_for(Duration::from_millis(at * 100)).is_none()),
+                    }
+                })
+                .expect("one of a hundred")
+        };
+        let deferral = not_now(fleet(true)).expect("in use");
+        assert!(
+            deferral.after <= Duration::from_secs(18) && deferral.reason.contains("uses"),
+            "{deferral:?}"
+        );
+        assert_eq!(not_now(fleet(false)), None);
+        // What is charged can bear it, however little there is.
+        assert_eq!(not_now(Surroundings::new(1, "a", &[]).with_battery(1)), None);
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_cli::client::Client;
-use hub_sim::{ConnectionString, Fault, Fleet, FleetOptions, SimulatedDevice};
+use hub_sim::{ConnectionString, Fault, Fleet, FleetOptions, Model, SimulatedDevice, Surroundings};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -17,6 +17,8 @@ use super::place::Place;
 const BULK: usize = 100;
 /// Devices that connect at the same time.
 const CONNECTS_AT_ONCE: usize = 32;
+/// What the lives of the devices are drawn from.
+const SEED: u64 = 1;
 /// How long a simulated reboot takes.
 const REBOOT_TIME: Duration = Duration::from_millis(300);
 
@@ -73,6 +75,7 @@ pub async fn start(
     client: &Client,
     count: usize,
     expected: &Expected,
+    models: &[Model],
 ) -> Result<(Fleet, Vec<String>)> {
     let names: Vec<String> = (0..count).map(|number| format!("demo-{number:04}")).collect();
     let mut random = [0; 32];
@@ -95,7 +98,8 @@ pub async fn start(
         let connection = ConnectionString::parse(&text)?;
         // Some batteries are low at first, and are being charged.
         let battery = if number.is_multiple_of(7) { 10 } else { 90 };
-        Ok(SimulatedDevice { connection, fault: expected.fault(number), battery: Some(battery) })
+        let surroundings = Surroundings::new(SEED, name, models).with_battery(battery);
+        Ok(SimulatedDevice { connection, fault: expected.fault(number), surroundings })
     };
     let options = FleetOptions {
         devices: names.iter().enumerate().map(device).collect::<Result<_>>()?,

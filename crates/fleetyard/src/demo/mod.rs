@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use hub_cli::client::Client;
+use hub_sim::Model;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
@@ -109,7 +110,12 @@ pub async fn run(options: Options) -> Result<()> {
 async fn play(place: &Place, options: &Options) -> Result<hub_sim::Fleet> {
     let client = place.client()?;
     let expected = Expected::new(options.faults);
-    let (fleet, devices) = fleet::start(place, &client, options.count(), &expected).await?;
+    // Whoever waits for a gate has to find it closed now and then.
+    let models: &[Model] = match options.scenario {
+        Scenario::Rollout => &[Model::Network, Model::Place, Model::Use],
+        Scenario::Patterns => &[],
+    };
+    let (fleet, devices) = fleet::start(place, &client, options.count(), &expected, models).await?;
     let stage = Stage { client, devices, expected };
     stage
         .until("connected", "connectionState = 'Connected' AND IS_DEFINED(properties.reported.device.bootId)")

@@ -1,5 +1,6 @@
 //! The scenario `rollout`: a bad image that its canary wave stops and rolls back, then a good one that goes through in waves
-//! while devices wait for power and for their maintenance window. Judged by queries alone, as the other scenario.
+//! while devices wait for power, network, people who use them, and their maintenance window. Judged by queries alone, as the
+//! other scenario.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ async fn bad(stage: &Stage, former: &Value) -> Result<()> {
         "type": "firmwareUpdate", "parameters": broken, "queryCondition": "*", "waitForDevices": true,
         "rollout": {
             "waves": { "canary": { "devices": canary }, "growth": { "exponential": 4 } }, "stratifyBy": "tags.site",
-            "stop": { "failures": { "count": FAILURES_MAX } }, "onStop": "rollBack",
+            "stop": { "failures": { "count": FAILURES_MAX } }, "onStop": "rollBack", "retry": retry(),
         },
         "rollBack": { "type": "firmwareUpdate", "parameters": former, "waitForDevices": true },
     });
@@ -68,7 +69,9 @@ async fn bad(stage: &Stage, former: &Value) -> Result<()> {
 }
 
 async fn good(stage: &Stage) -> Result<()> {
-    println!("\n2. firmware {GOOD}: in waves, only with a charged battery and within the maintenance window");
+    println!(
+        "\n2. firmware {GOOD}: in waves: charged, with a good network, while nobody uses it, within the window"
+    );
     let good = store_image(stage, GOOD).await?;
     window(stage, Timestamp::now().to_zoned(TimeZone::UTC).hour(), Duration::from_secs(7200)).await?;
     let body = json!({
@@ -76,8 +79,12 @@ async fn good(stage: &Stage) -> Result<()> {
         "rollout": {
             "waves": { "canary": { "percent": 10 }, "growth": { "exponential": 6 } }, "stratifyBy": "tags.zone",
             "advance": { "successPercent": 15 }, "stop": { "failures": { "count": FAILURES_MAX } }, "limits": { "inFlight": 300 },
+            "retry": retry(),
         },
-        "gates": { "window": { "named": "maintenance" }, "power": { "minimumBatteryPercent": 50 } },
+        "gates": {
+            "window": { "named": "maintenance" }, "power": { "minimumBatteryPercent": 50 },
+            "network": { "minimumSignal": 30 }, "notInUse": {},
+        },
     });
     let preview = json!({ "job": body, "secondsPerDevice": 3 });
     let preview = stage.client.write(Method::POST, &["api", "jobs", "preview"], &preview, None).await?;
@@ -119,6 +126,11 @@ async fn good(stage: &Stage) -> Result<()> {
         bail!("no device waited for its window");
     }
     stage.until("run the new version", &format!("properties.reported.firmware.version = '{GOOD}' AND properties.reported.firmware.update.state = 'succeeded'")).await
+}
+
+/// Devices that say "not now", since they are in use, are asked again when they say.
+fn retry() -> Value {
+    json!({ "deferred": { "initialInSeconds": 1, "maxInSeconds": 1 } })
 }
 
 /// Replaces the hub's context: a daily maintenance window from this hour on, by the time of each device.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use hub_sim::{ConnectionString, Fault, Fleet, FleetOptions, SimulatedDevice};
+use hub_sim::{ConnectionString, Fault, Fleet, FleetOptions, Model, SimulatedDevice, Surroundings};
 use serde_json::{Value, json};
 
 use super::import::{BATCH_DEVICES, bulk};
@@ -42,6 +42,16 @@ pub struct Arguments {
     /// What a device does wrong: the first one given is for the first device, and so on.
     #[arg(long, value_name = "FAULT", value_parser = PossibleValuesParser::new(Fault::ALL.map(Fault::as_str)))]
     fault: Vec<String>,
+    /// So many percent of the others do something wrong, each its own thing.
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    faulty: u8,
+    /// What surrounds the devices: they report it where context gates look, and put off what they are told while they are
+    /// in use or out of power.
+    #[arg(long, value_delimiter = ',', value_name = "MODELS", value_parser = PossibleValuesParser::new(Model::ALL.map(Model::as_str)))]
+    model: Vec<String>,
+    /// What faults and surroundings are drawn from: with the same number a fleet lives the same life.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    seed: u64,
     /// The charge of their batteries at first, in percent; they are charged from then on, and report it.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     battery: Option<u8>,
@@ -122,6 +132,8 @@ async fn devices(context: &Context, ids: &[String], arguments: &Arguments) -> Re
     let own = context.target.mqtt_host.as_deref().unwrap_or_else(|| context.client.host());
     let host = arguments.mqtt_host.as_deref().unwrap_or(own);
     let bar = &progress(ids.len() as u64, "keys");
+    let models: Vec<_> = arguments.model.iter().filter_map(|name| Model::parse(name)).collect();
+    let models = &models;
     let fetched = stream::iter(ids.iter().enumerate()).map(|(index, id)| async move {
         let device = context.client.get(&["devices", id]).await?;
         bar.inc(1);
@@ -131,9 +143,16 @@ async fn devices(context: &Context, ids: &[String], arguments: &Arguments) -> Re
         let text = format!("HostName={host};DeviceId={id};SharedAccessKey={key}");
         let connection =
             ConnectionString::parse(&text).map_err(|error| Error::failed(format!("{id}: {error}")))?;
-        let fault = arguments.fault.get(index);
-        let fault = fault.and_then(|name| Fault::ALL.into_iter().find(|fault| fault.as_str() == name));
-        Ok(SimulatedDevice { connection, fault, battery: arguments.battery })
+        let fault = match arguments.fault.get(index) {
+            Some(name) => Fault::parse(name),
+            None => Fault::drawn(arguments.seed, id, arguments.faulty),
+        };
+        let surroundings = Surroundings::new(arguments.seed, id, models);
+        let surroundings = match arguments.battery {
+            Some(percent) => surroundings.with_battery(percent),
+            None => surroundings,
+        };
+        Ok(SimulatedDevice { connection, fault, surroundings })
     });
     let devices = fetched.buffered(KEYS_AT_ONCE).try_collect().await;
     bar.finish_and_clear();
