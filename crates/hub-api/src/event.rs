@@ -14,7 +14,7 @@ pub const END: &str = "end";
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// `telemetry`, `twin`, `lifecycle` or `connection`.
+    /// `telemetry`, `twin`, `lifecycle`, `connection` or `job`.
     pub source: String,
     /// When.
     pub time: String,

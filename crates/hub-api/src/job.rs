@@ -105,6 +105,9 @@ pub struct JobResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub gates: Option<Value>,
+    /// Ours: who had its gates overridden, if anybody had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gates_override: Option<JobOverride>,
     /// Ours: the job that this one undoes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undoes_job_id: Option<String>,
@@ -117,6 +120,27 @@ pub struct JobResponse {
     pub status_message: Option<String>,
     /// How many targets stand where.
     pub device_job_statistics: JobStatistics,
+}
+
+/// A target of a job, and the job.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct JobTarget {
+    /// Its record, as `SELECT * FROM devices.jobs` has it.
+    #[schema(value_type = Object)]
+    pub target: Value,
+    /// The job.
+    pub parent: JobResponse,
+}
+
+/// Who had the gates of a job overridden, and why.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct JobOverride {
+    /// Who.
+    pub by: String,
+    /// Why, in his words.
+    pub reason: String,
+    /// When.
+    pub time: String,
 }
 
 /// How many targets stand where; the other counts add up to the first.

@@ -25,7 +25,7 @@ const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Which events are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// `telemetry`, `twin`, `lifecycle`, `connection`; empty is all.
+    /// `telemetry`, `twin`, `lifecycle`, `connection`, `job`; empty is all.
     pub sources: Vec<String>,
     /// Of this device only.
     pub device: Option<String>,

@@ -79,7 +79,7 @@ pub enum Command {
     Configuration(Group<commands::configuration::Action>),
     /// Run a query over all twins.
     Query(Single<commands::query::Arguments>),
-    /// Watch telemetry, twin changes, lifecycle and connections as they happen.
+    /// Watch telemetry, twin changes, lifecycle, connections and overridden gates as they happen.
     Monitor(Single<commands::monitor::Arguments>),
     /// Add, list and remove firmware images, and make links to them.
     Artifact(Group<commands::artifact::Action>),

@@ -1,4 +1,4 @@
-//! Facts that the hub tells back ends: telemetry, twin changes, lifecycle and connections (S 10).
+//! Facts that the hub tells back ends: telemetry, twin changes, lifecycle and connections (S 10), overridden gates.
 //!
 //! An event is written in the same batch as the change it tells of, so one exists exactly when the other does.
 
@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::actor::Actor;
-use crate::id::TwinId;
+use crate::id::{JobId, TwinId};
 use crate::message::Message;
 use crate::time::Timestamp;
 use crate::twin::PathChanges;
@@ -46,20 +46,28 @@ pub enum EventSource {
     Lifecycle,
     /// Devices that came and went.
     Connection,
+    /// What jobs do that somebody must be able to answer for.
+    Job,
 }
 
 impl EventSource {
     /// All of them.
-    pub const ALL: [EventSource; 4] =
-        [EventSource::Telemetry, EventSource::Twin, EventSource::Lifecycle, EventSource::Connection];
+    pub const ALL: [EventSource; 5] = [
+        EventSource::Telemetry,
+        EventSource::Twin,
+        EventSource::Lifecycle,
+        EventSource::Connection,
+        EventSource::Job,
+    ];
 
-    /// `telemetry`, `twin`, `lifecycle`, `connection`: the filter's words.
+    /// `telemetry`, `twin`, `lifecycle`, `connection`, `job`: the filter's words.
     pub fn as_str(self) -> &'static str {
         match self {
             EventSource::Telemetry => "telemetry",
             EventSource::Twin => "twin",
             EventSource::Lifecycle => "lifecycle",
             EventSource::Connection => "connection",
+            EventSource::Job => "job",
         }
     }
 
@@ -68,13 +76,14 @@ impl EventSource {
         Self::ALL.into_iter().find(|source| source.as_str() == text)
     }
 
-    /// The value of `iothub-message-source` (S 10.2).
+    /// The value of `iothub-message-source` (S 10.2); that of jobs is ours.
     pub fn message_source(self) -> &'static str {
         match self {
             EventSource::Telemetry => "Telemetry",
             EventSource::Twin => "twinChangeEvents",
             EventSource::Lifecycle => "deviceLifecycleEvents",
             EventSource::Connection => "deviceConnectionStateEvents",
+            EventSource::Job => "deviceJobEvents",
         }
     }
 }
@@ -158,6 +167,17 @@ pub enum EventKind {
         /// Attached, or else gone.
         connected: bool,
     },
+    /// A job turned to a device although its gates were closed, because somebody said so.
+    Override {
+        /// Which job.
+        job: JobId,
+        /// Why, in his words.
+        reason: String,
+        /// The gates that were closed, as devices that wait are counted: `power.batteryLow`.
+        closed: Vec<String>,
+        /// Who said so.
+        actor: Actor,
+    },
 }
 
 impl EventKind {
@@ -168,6 +188,7 @@ impl EventKind {
             EventKind::Twin { .. } => EventSource::Twin,
             EventKind::Lifecycle { .. } => EventSource::Lifecycle,
             EventKind::Connection { .. } => EventSource::Connection,
+            EventKind::Override { .. } => EventSource::Job,
         }
     }
 
@@ -180,6 +201,7 @@ impl EventKind {
             EventKind::Lifecycle { step, .. } => Some(step.operation()),
             EventKind::Connection { connected: true } => Some("deviceConnected"),
             EventKind::Connection { connected: false } => Some("deviceDisconnected"),
+            EventKind::Override { .. } => Some("overrideGates"),
         }
     }
 }

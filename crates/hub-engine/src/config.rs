@@ -66,6 +66,8 @@ pub const JOBS_RUNNING_MAX: usize = 1000;
 pub const JOB_TURNS: usize = 2;
 /// Targets in one batch of a job. More would make conflicts with writes of devices likelier, and single writes wait longer.
 pub const JOB_BATCH_TARGETS: usize = 64;
+/// Targets that are looked at for the forecast of a rollout; of more than so many every second, third or so on.
+pub const JOB_FORECAST_TARGETS: usize = 10_000;
 /// Targets noted in one batch while a job looks for them.
 pub const JOB_FIND_TARGETS: usize = 1000;
 /// Method calls of all jobs that wait for an answer.

@@ -10,7 +10,7 @@ use hub_api::bulk::ExportItem;
 use hub_api::configuration::QueriesTested;
 use hub_api::event::Event as EventBody;
 use hub_api::identity::{Authentication, Capabilities, Device, Module, SymmetricKey, X509Thumbprint};
-use hub_api::job::{JobResponse, JobStatistics, JobTwin};
+use hub_api::job::{JobOverride, JobResponse, JobStatistics, JobTwin};
 use hub_api::method::MethodRequest;
 use hub_api::preview as api;
 use hub_api::transfer::JobProperties;
@@ -98,6 +98,10 @@ pub fn job(job: &Job) -> Result<JobResponse, ApiError> {
         rollout: spec.rollout.as_ref().map(|rollout| rollout.to_json()),
         rollout_state: state.rollout.as_ref().map(|rollout| rollout.to_json()),
         gates: spec.gates.as_ref().map(|gates| gates.to_json()),
+        gates_override: spec.gates.as_ref().and_then(|gates| gates.override_reason()).map(|reason| {
+            let (by, time) = (spec.asked_by.to_string(), spec.created.to_string());
+            JobOverride { by, reason: reason.into(), time }
+        }),
         undoes_job_id: spec.undoes.as_ref().map(ToString::to_string),
         asked_by: spec.asked_by.to_string(),
         failure_reason: state.failure.clone(),
@@ -337,6 +341,10 @@ pub fn event(event: Event) -> EventBody {
             body.actor = by.as_ref().map(actor);
         }
         EventKind::Connection { .. } => {}
+        EventKind::Override { job, reason, closed, actor: by } => {
+            body.body = Some(json!({ "jobId": job.as_str(), "reason": reason, "closed": closed }));
+            body.actor = Some(actor(&by));
+        }
     }
     body
 }

@@ -18,6 +18,8 @@ pub enum Source {
     Lifecycle,
     /// Devices that connect and disconnect.
     Connection,
+    /// What jobs do that somebody must answer for.
+    Job,
 }
 
 /// What to watch.

@@ -114,9 +114,29 @@ impl Forecast {
     /// How wrong the forecast was, in parts of the time that it took: 0.5 if it took twice as long as was expected, -1 if
     /// half as long. `None` if it gave no end.
     pub fn error(&self, ended: Timestamp) -> Option<f64> {
-        let start = self.waves.first().map(|wave| wave.opens)?;
-        let expected = self.ends?.since(start).as_secs_f64();
-        let took = ended.since(start).as_secs_f64();
+        self.expected()?.error(ended)
+    }
+
+    /// What of it is kept with the rollout.
+    pub fn expected(&self) -> Option<Expected> {
+        Some(Expected { start: self.waves.first()?.opens, end: self.ends })
+    }
+}
+
+/// What was expected of a rollout when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// When it began.
+    pub start: Timestamp,
+    /// When everything would be settled; `None` if it was expected to stop before.
+    pub end: Option<Timestamp>,
+}
+
+impl Expected {
+    /// As [`Forecast::error`].
+    pub fn error(&self, ended: Timestamp) -> Option<f64> {
+        let expected = self.end?.since(self.start).as_secs_f64();
+        let took = ended.since(self.start).as_secs_f64();
         (took > 0.0).then(|| (took - expected) / took)
     }
 }

@@ -28,7 +28,7 @@ mod waves;
 use std::fmt;
 use std::time::Duration;
 
-pub use forecast::{Assumptions, Forecast, ForecastWave};
+pub use forecast::{Assumptions, Expected, Forecast, ForecastWave};
 pub use plan::{draw, plan};
 pub use policy::{
     Advance, Approval, Backoff, Caps, OnStop, Retries, Rollout, Stop, Success, TagCap, Threshold, WhenBusy,
@@ -56,6 +56,10 @@ pub const ROLLOUT_RETRIES_MAX: u64 = 10_000;
 pub const ROLLOUT_TAG_NAMES_MAX: usize = 10;
 /// A person's name, or a reason in a person's words, in characters.
 pub const ROLLOUT_TEXT_CHARS_MAX: usize = 512;
+/// How long a device is taken to need for an action, and for a patch, which is done when it is written.
+pub const ROLLOUT_ACTION_GUESS: Duration = Duration::from_secs(60);
+/// See [`ROLLOUT_ACTION_GUESS`].
+pub const ROLLOUT_PATCH_GUESS: Duration = Duration::from_secs(1);
 /// How long a device may take if the policy names no time.
 pub const ROLLOUT_DEVICE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 

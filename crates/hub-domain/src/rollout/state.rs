@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::forecast::Expected;
 use super::policy::{Approval, OnStop, Rollout};
 use super::stop::StopCause;
 use super::{ROLLOUT_TEXT_CHARS_MAX, RolloutStep};
@@ -178,6 +179,8 @@ pub struct RolloutState {
     pub waves: Vec<WaveState>,
     /// The second of the clock, since 1970, in which devices were turned to last, and how many in it.
     pub dispatched: Option<(i64, u64)>,
+    /// What was expected of it when it began, if that was worked out.
+    pub expected: Option<Expected>,
     /// When nothing was left to do.
     pub ended: Option<Timestamp>,
 }
@@ -213,8 +216,14 @@ impl RolloutState {
             phase: Phase::Running,
             waves: sizes.iter().map(wave).collect(),
             dispatched: None,
+            expected: None,
             ended: None,
         }
+    }
+
+    /// How wrong the forecast was, in parts of the time that it took; only of one that is over.
+    pub fn forecast_error(&self) -> Option<f64> {
+        self.expected?.error(self.ended?)
     }
 
     /// Whether nothing will change any more.

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::RolloutError;
+use super::forecast::Expected;
 use super::print::object;
 use super::reader::Reader;
 use super::state::{Approved, Phase, RolloutState, Tally, WaveState};
@@ -67,13 +68,25 @@ impl RolloutState {
                 "dispatched",
                 self.dispatched.map(|(second, devices)| json!({ "second": second, "devices": devices })),
             ),
+            ("forecast", self.expected.map(|expected| forecast(expected, self.forecast_error()))),
             ("endedTime", self.ended.map(time)),
         ])
     }
 
     /// From [`RolloutState::to_json`].
     pub fn from_json(value: &Value) -> Result<Self, RolloutError> {
-        let known = ["phase", "since", "by", "reason", "stop", "askedBy", "waves", "dispatched", "endedTime"];
+        let known = [
+            "phase",
+            "since",
+            "by",
+            "reason",
+            "stop",
+            "askedBy",
+            "waves",
+            "dispatched",
+            "forecast",
+            "endedTime",
+        ];
         let state = Reader::new("state", value, &known)?;
         let list = state.with("waves", Value::as_array, || "an array".into())?;
         let list = state.needed("waves", list, "an array")?;
@@ -85,11 +98,19 @@ impl RolloutState {
                 Some((last.needed("second", second, "a whole number")?, count(&last, "devices")?))
             }
         };
+        let expected = match state.object("forecast", &["startTime", "expectedEndTime", "error"])? {
+            None => None,
+            Some(forecast) => Some(Expected {
+                start: needed_time(&forecast, "startTime")?,
+                end: optional_time(&forecast, "expectedEndTime")?,
+            }),
+        };
         let this = Self {
             asked_by: text(&state, "askedBy")?,
             phase: phase(&state)?,
             waves: waves.collect::<Result<_, _>>()?,
             dispatched,
+            expected,
             ended: optional_time(&state, "endedTime")?,
         };
         let opened = this.opened().len();
@@ -102,6 +123,16 @@ impl RolloutState {
 
 fn time(at: Timestamp) -> Value {
     at.to_string().into()
+}
+
+/// The error follows from the others, and is there for people.
+fn forecast(Expected { start, end }: Expected, error: Option<f64>) -> Value {
+    let error = error.map(|error| (error * 1000.0).round() / 1000.0);
+    object([
+        ("startTime", Some(time(start))),
+        ("expectedEndTime", end.map(time)),
+        ("error", error.map(Value::from)),
+    ])
 }
 
 fn stop(cause: &StopCause) -> Value {

@@ -3,14 +3,20 @@
 
 use std::time::Duration;
 
+use hub_domain::context::Reason;
+use hub_domain::event::{Event, EventKind};
 use hub_domain::job::{Act, JobItem, JobState, JobStatus};
-use hub_domain::rollout::{Rollout, RolloutState, RolloutStep, plan};
+use hub_domain::rollout::{
+    Assumptions, Expected, ROLLOUT_ACTION_GUESS, ROLLOUT_PATCH_GUESS, Rollout, RolloutState, RolloutStep,
+    plan,
+};
 use hub_domain::time::Timestamp;
+use hub_index::Entry;
 use hub_store::{PageLen, keys, tables};
 
 use super::job_run::JobRun;
 use super::parts::Parts;
-use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS};
+use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS, JOB_FORECAST_TARGETS};
 use crate::error::Result;
 
 impl JobRun<'_> {
@@ -56,7 +62,40 @@ impl JobRun<'_> {
             }
         }
         let asked_by = self.spec.asked_by.to_string();
-        self.change(move |state, _| state.rollout = Some(RolloutState::new(&asked_by, &sizes))).await
+        let expected = self.expect(&policy, &targets).await;
+        self.change(move |state, _| {
+            state.rollout = Some(RolloutState { expected, ..RolloutState::new(&asked_by, &sizes) });
+        })
+        .await
+    }
+
+    /// What can be expected of the rollout as the fleet is now, by a look at some of its targets.
+    async fn expect(&mut self, policy: &Rollout, targets: &[(JobItem, String)]) -> Option<Expected> {
+        let now = self.hub.now();
+        let state = JobState::new(self.spec.created, self.spec.start);
+        let (mut seen, mut can_go) = (0, 0);
+        let step = targets.len().div_ceil(JOB_FORECAST_TARGETS).max(1);
+        for (item, _) in targets.iter().step_by(step) {
+            let (obstacles, _) = self.hub.obstacles(&self.spec, &state, item, now);
+            (seen, can_go) = (seen + 1, can_go + u64::from(obstacles.iter().all(|one| one.next().is_some())));
+            tokio::task::consume_budget().await;
+        }
+        let targets = targets.len() as u64;
+        let reachable = targets * can_go / u64::max(seen, 1);
+        let per_device = if self.spec.action.is_patch() { ROLLOUT_PATCH_GUESS } else { ROLLOUT_ACTION_GUESS };
+        let assumed = Assumptions { targets, reachable, per_device, bytes_per_device: 0, start: now };
+        policy.forecast(&assumed).ok()?.expected()
+    }
+
+    /// What is told of a device that is turned to although its gates are closed, because somebody said so.
+    pub(super) fn overrides(&self, entry: &Entry, now: Timestamp) -> Option<Event> {
+        let gates = self.spec.gates.as_ref()?;
+        let reason = gates.override_reason()?.to_owned();
+        let verdict = gates.evaluate(&entry.document(), &self.hub.context.current(), now);
+        let closed: Vec<_> = verdict.reasons.iter().map(Reason::key).collect();
+        let (job, actor) = (self.spec.id.clone(), self.spec.asked_by.clone());
+        let kind = EventKind::Override { job, reason, closed, actor };
+        (!verdict.reasons.is_empty()).then(|| Event { time: now, id: entry.id().clone(), kind })
     }
 
     /// Does the next step of the rollout.

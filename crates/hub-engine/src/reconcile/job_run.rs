@@ -194,7 +194,12 @@ impl<'h> JobRun<'h> {
                 continue;
             }
             let begun = match hub.index.get(&item.id) {
-                Some(entry) => self.spec.begin(item.clone(), &entry.twin, now),
+                Some(entry) => {
+                    if let Some(event) = self.overrides(&entry, now) {
+                        txn.event(&event);
+                    }
+                    self.spec.begin(item.clone(), &entry.twin, now)
+                }
                 None => item.clone().run(now),
             };
             state.moved(item, &begun, now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hub_api::rollout::{DryRunRequest, RolloutDecision};
 use hub_domain::context::Gates;
 use hub_domain::job::NewJob;
-use hub_domain::rollout::Rollout;
+use hub_domain::rollout::{ROLLOUT_ACTION_GUESS, Rollout};
 use hub_engine::rollouts::{Decision, DryRunGuess};
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ pub fn decision(body: RolloutDecision) -> Result<Decision, ApiError> {
 
 /// A job that is only to be thought through.
 pub fn dry_run(body: DryRunRequest) -> Result<(NewJob, DryRunGuess), ApiError> {
-    let seconds = body.seconds_per_device.unwrap_or(60);
+    let seconds = body.seconds_per_device.unwrap_or(ROLLOUT_ACTION_GUESS.as_secs());
     if seconds > SECONDS_PER_DEVICE_MAX {
         let text = format!("secondsPerDevice is {seconds}, at most {SECONDS_PER_DEVICE_MAX} are allowed");
         return Err(ApiError::invalid(text));

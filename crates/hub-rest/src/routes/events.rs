@@ -65,7 +65,7 @@ fn sources(text: Option<&str>) -> Result<Vec<EventSource>, ApiError> {
         let known = EventSource::parse(word);
         known.ok_or_else(|| {
             ApiError::invalid(format!(
-                "source '{word}' is not known; expected telemetry, twin, lifecycle or connection"
+                "source '{word}' is not known; expected telemetry, twin, lifecycle, connection or job"
             ))
         })
     };

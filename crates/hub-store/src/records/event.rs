@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_domain::actor::Actor;
 use hub_domain::event::{Event, EventKind, LifecycleStep, Position};
-use hub_domain::id::{ConfigurationId, TwinId};
+use hub_domain::id::{ConfigurationId, JobId, TwinId};
 use hub_domain::message::Message;
 use hub_domain::twin::{PathChange, PathChanges};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,12 @@ enum KindV1<'e> {
     },
     Connection {
         connected: bool,
+    },
+    Override {
+        job: Cow<'e, str>,
+        reason: Cow<'e, str>,
+        closed: Cow<'e, [String]>,
+        actor: String,
     },
 }
 
@@ -132,6 +138,12 @@ pub fn encode(event: &Event) -> Bytes {
             KindV1::Lifecycle { created, step, body: Cow::Borrowed(body), actor: signed(actor) }
         }
         EventKind::Connection { connected } => KindV1::Connection { connected: *connected },
+        EventKind::Override { job, reason, closed, actor } => KindV1::Override {
+            job: job.as_str().into(),
+            reason: reason.into(),
+            closed: closed.into(),
+            actor: actor.to_string(),
+        },
     };
     let record = V1 {
         time: event.time.ticks(),
@@ -176,6 +188,11 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(Position, Event), StoreError> {
             EventKind::Lifecycle { step, body: body.into_owned(), actor: by.map(actor).transpose()? }
         }
         KindV1::Connection { connected } => EventKind::Connection { connected },
+        KindV1::Override { job, reason, closed, actor: by } => {
+            let job = field(key, "job", JobId::parse(&job).ok())?;
+            let (reason, closed) = (reason.into_owned(), closed.into_owned());
+            EventKind::Override { job, reason, closed, actor: actor(by)? }
+        }
     };
     let id = field(key, "device", TwinId::parse(&record.device, record.module.as_deref()).ok())?;
     Ok((position, Event { time: time(record.time), id, kind }))

@@ -145,6 +145,8 @@ const EVENTS_SIGNED: [&str; 3] = [
     r#"{"time":50000000,"device":"d","module":"m","kind":"lifecycle","created":true,"body":{"deviceId":"d"},"actor":"hub"}"#,
 ];
 
+const EVENT_OVERRIDE: &str = r#"{"time":50000000,"device":"d","kind":"override","job":"j","reason":"now","closed":["power.batteryLow"],"actor":"policy:service"}"#;
+
 #[test]
 fn events_are_written_and_read_as_ever() {
     let key = crate::keys::RowKey::Event(Position { commit: 7, place: 0 }).to_key();
@@ -183,6 +185,10 @@ fn events_are_written_and_read_as_ever() {
     assert_eq!(by_configuration, twin(Actor::Configuration(configuration("cfg-a")), vec![rate], false));
     let body = json!({"deviceId": "d"});
     assert_eq!(by_hub, EventKind::Lifecycle { step: LifecycleStep::Created, body, actor: Some(Actor::Hub) });
+    let by_job = read(EVENT_OVERRIDE);
+    let closed = vec!["power.batteryLow".into()];
+    let (job, actor) = (JobId::parse("j").expect("a name"), Actor::Policy("service".into()));
+    assert_eq!(by_job, EventKind::Override { job, reason: "now".into(), closed, actor });
     for bad in [r#""actor":"nobody:x""#, r#""changes":[{"path":"a","configuration":"A"}]"#] {
         let text = EVENTS_UNSIGNED[0].replace(r#""replaced":false"#, &format!(r#""replaced":false,{bad}"#));
         assert!(event::decode(&key, &row(&text)).is_err(), "{bad}");

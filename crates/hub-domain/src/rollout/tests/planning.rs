@@ -164,6 +164,18 @@ fn a_forecast_is_arithmetic() {
     assert_eq!((forecast.approvals, forecast.decides_after), (0, None));
     assert_eq!(forecast.error(at(2520)), Some(0.5));
     assert_eq!(forecast.error(at(630)), Some(-1.0));
+    // It is kept with the rollout, and its error told when that is over.
+    let mut state = RolloutState::new("ada", &[10]);
+    state.expected = forecast.expected();
+    assert_eq!((state.forecast_error(), &state.to_json()["forecast"]["error"]), (None, &Value::Null));
+    assert_eq!(RolloutState::from_json(&state.to_json()), Ok(state.clone()));
+    state.ended = Some(at(2520));
+    assert_eq!(state.forecast_error(), Some(0.5));
+    let told = json!({
+        "startTime": at(0).to_string(), "expectedEndTime": at(1260).to_string(), "error": 0.5
+    });
+    assert_eq!(state.to_json()["forecast"], told);
+    assert_eq!(RolloutState::from_json(&state.to_json()), Ok(state));
     let observe = json!({"advance": {"minObservationInSeconds": 100, "approval": "anyone"}});
     assert_eq!(check(observe, 1000, &[160, 380, 1460], &[true; 3]).approvals, 2);
     // Who is not there is awaited, unless the wave is good enough without him.
