@@ -56,6 +56,13 @@ pub enum Error {
     Gone(String),
     /// There is no such job.
     JobNotFound(JobId),
+    /// The job has no such target.
+    JobTargetNotFound {
+        /// The job.
+        job: JobId,
+        /// Who is none of its targets.
+        id: TwinId,
+    },
     /// A job with this id exists.
     JobExists(JobId),
     /// It is too late to cancel the job.
@@ -141,6 +148,7 @@ impl fmt::Display for Error {
             }
             Error::Conflict(text) | Error::Gone(text) => f.write_str(text),
             Error::JobNotFound(id) => write!(f, "there is no job '{id}'"),
+            Error::JobTargetNotFound { job, id } => write!(f, "job '{job}' has no target '{id}'"),
             Error::JobExists(id) => write!(f, "A job with ID '{id}' already exists."),
             Error::JobOver { id, status } => {
                 write!(f, "job '{id}' is {status}: only a job that waits or runs can be cancelled")

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hub_domain::id::{JobId, TwinId};
-use hub_domain::job::{JobError, JobSpec, JobState, JobStatus, NewJob};
-use hub_domain::query::{self as queries, Condition};
+use hub_domain::job::{JobError, JobRow, JobSpec, JobState, JobStatus, NewJob};
+use hub_domain::query::{self as queries, Condition, Row as _};
 use hub_domain::rights::Rights;
 use hub_domain::time::Timestamp;
 use hub_index::{Next, Source};
 use hub_store::{PageLen, keys, tables};
+use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::Hub;
@@ -201,6 +202,16 @@ impl Hub {
     pub async fn job_get(&self, who: &Principal, id: &JobId) -> Result<Job> {
         who.must(Rights::SERVICE_CONNECT)?;
         self.job(id).await
+    }
+
+    /// Reads the record of one target of a job, and the job.
+    pub async fn job_target(&self, who: &Principal, job: &JobId, id: &TwinId) -> Result<(Value, Job)> {
+        let parent = self.job_get(who, job).await?;
+        let item = tables::jobs::item(&*self.store, job, id).await?;
+        let item = item.ok_or_else(|| Error::JobTargetNotFound { job: job.clone(), id: id.clone() })?;
+        let entry = self.index.get(id);
+        let document = entry.as_ref().map(|entry| entry.document());
+        Ok((JobRow::new(&parent.spec, &item, document.as_ref()).document(), parent))
     }
 
     pub(crate) async fn job(&self, id: &JobId) -> Result<Job> {

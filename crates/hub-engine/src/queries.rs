@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use hmac::Mac;
+use hub_domain::id::JobId;
+use hub_domain::job::ItemStatus;
 use hub_domain::limits::{QUERY_PAGE_ROWS_DEFAULT, QUERY_PAGE_ROWS_MAX};
 use hub_domain::query::{Aggregation, ItemType, Query, TopRows};
 use hub_domain::rights::Rights;
@@ -69,6 +71,20 @@ impl Hub {
     ) -> Result<QueryPage> {
         who.must(Rights::SERVICE_CONNECT)?;
         let query = Query::from_document(document).map_err(invalid)?;
+        self.query_page(&query, &query.to_string(), false, page_rows, continuation).await
+    }
+
+    /// Lists the records of a job's targets, all or those that stand at `status`.
+    pub async fn job_targets(
+        &self,
+        who: &Principal,
+        job: &JobId,
+        status: Option<ItemStatus>,
+        page_rows: Option<usize>,
+        continuation: Option<&str>,
+    ) -> Result<QueryPage> {
+        self.job_get(who, job).await?;
+        let query = Query::of_job(job, status);
         self.query_page(&query, &query.to_string(), false, page_rows, continuation).await
     }
 

@@ -24,6 +24,7 @@ pub fn connack(error: &Error) -> u8 {
         Error::Disabled(_)
         | Error::ArtifactNotFound(_)
         | Error::JobNotFound(_)
+        | Error::JobTargetNotFound { .. }
         | Error::ConfigurationNotFound(_)
         | Error::ConfigurationExists(_)
         | Error::TooManyConfigurations
@@ -67,6 +68,7 @@ pub fn twin_code(error: &Error) -> u32 {
         Error::PolicyNotFound(_)
         | Error::ArtifactNotFound(_)
         | Error::JobNotFound(_)
+        | Error::JobTargetNotFound { .. }
         | Error::RetirementNotFound(_)
         | Error::ConfigurationNotFound(_) => 404_000,
         Error::Configuration(_) | Error::Container(_) => 400_004,

@@ -39,6 +39,7 @@ fn schemas() -> Map<String, Value> {
     schema::<hub_api::query::QueryRequest>(into);
     schema::<hub_api::job::JobRequest>(into);
     schema::<hub_api::job::JobResponse>(into);
+    schema::<hub_api::job::JobTarget>(into);
     schema::<hub_api::rollout::RolloutDecision>(into);
     schema::<hub_api::rollout::JobWaiting>(into);
     schema::<hub_api::rollout::DryRunRequest>(into);
@@ -102,6 +103,9 @@ fn bodies(method: &str, path: &str) -> (&'static str, &'static str) {
         ("put", "/jobs/v2/{id}") => ("JobRequest", "JobResponse"),
         ("post", "/api/jobs/preview") => ("DryRunRequest", "DryRun"),
         ("get", "/api/jobs/{id}/waiting") => ("", "JobWaiting"),
+        ("get", "/api/jobs/{id}/devices/{device}" | "/api/jobs/{id}/devices/{device}/modules/{mid}") => {
+            ("", "JobTarget")
+        }
         ("post", "/api/jobs/{id}/rollout") => ("RolloutDecision", "JobResponse"),
         ("post", "/api/configurations/preview") => ("PreviewRequest", "Preview"),
         ("get", "/api/devices/{id}/explain" | "/api/devices/{id}/modules/{mid}/explain") => {

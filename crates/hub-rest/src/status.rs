@@ -88,6 +88,7 @@ pub fn code(error: &Error) -> (u32, &'static str) {
             Problem::MetricQuery => (400_404, "InvalidConfigurationCustomMetricsQuery"),
         },
         Error::JobNotFound(_) => (404_002, "JobNotFound"),
+        Error::JobTargetNotFound { .. } => (404_000, "GenericNotFound"),
         Error::JobExists(_) => (409_104, "JobAlreadyExists"),
         Error::JobOver { .. } => (409_000, "GenericConflict"),
         Error::TooManyTransfers => (403_003, "JobQuotaExceeded"),

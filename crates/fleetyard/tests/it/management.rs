@@ -61,3 +61,47 @@ async fn each_type_is_done_when_the_devices_have_reported_so() {
     assert!(refused.err.contains("version must be"), "{}", refused.err);
     drop(simulation);
 }
+
+#[tokio::test]
+async fn a_device_that_is_in_use_puts_off_what_it_is_told_and_does_it_later() {
+    let folder = folder();
+    let hub = Hub::start(&folder.path().join("data")).await;
+    let data = hub.data.to_str().expect("text").to_string();
+    let mut simulation = program();
+    simulation.args(["simulate", "--devices", "40", "--model", "use", "--seed", "5", "--data", &data]);
+    let simulation = simulation.stdout(Stdio::piped()).spawn().expect("it starts");
+    let count = async |query: &str| {
+        let out = hub.expect(0, &["query", query, "--json"]).await.out;
+        out.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).collect::<Vec<_>>()
+    };
+    let reported = "SELECT deviceId FROM devices WHERE IS_BOOL(properties.reported.context.inUse)";
+    soon("the devices to say whether they are in use", async { while count(reported).await.len() < 40 {} })
+        .await;
+    // No gate of the hub looks at it: the devices themselves do.
+    let rollout = r#"{"waves":[{"rest":true}],"retry":{"deferred":{"initialInSeconds":1,"maxInSeconds":1}}}"#;
+    let job =
+        ["job", "create", "busy", "--all", "--type", "reboot", "--wait-for-devices", "--rollout", rollout];
+    hub.expect(0, &job).await;
+    let deferred =
+        "SELECT lastError.description AS why FROM devices.jobs WHERE lastError.code = 'DeviceDeferred'";
+    soon("a device to say not now", async {
+        loop {
+            if let Some(row) = count(deferred).await.first() {
+                let why = "the device said not now: somebody uses the device";
+                break assert_eq!(row["why"], why);
+            }
+        }
+    })
+    .await;
+    let all = hub.expect(0, &["job", "watch", "busy"]).await;
+    assert!(all.out.contains("40"), "{}", all.out);
+
+    let children = hub.expect(0, &["job", "children", "busy", "--status", "completed", "--json"]).await.out;
+    assert_eq!(children.lines().count(), 40, "{children}");
+    let shown = hub.expect(0, &["job", "show", "busy", "--device", "sim-0007"]).await.out;
+    assert!(shown.contains("rebootDevice") && shown.contains("completed"), "{shown}");
+    let shown = hub.expect(0, &["job", "show", "busy"]).await.out;
+    assert!(shown.contains("expected end") && shown.contains("forecast error"), "{shown}");
+    hub.expect(3, &["job", "show", "busy", "--device", "nobody"]).await;
+    drop(simulation);
+}

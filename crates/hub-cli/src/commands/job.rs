@@ -32,7 +32,7 @@ const COLUMNS: [(&str, &str); 7] = [
     ("succeeded", "deviceJobStatistics.succeededCount"),
     ("failed", "deviceJobStatistics.failedCount"),
 ];
-const FIELDS: [(&str, &str); 24] = [
+const FIELDS: [(&str, &str); 29] = [
     ("job", "jobId"),
     ("type", "type"),
     ("status", "status"),
@@ -44,7 +44,12 @@ const FIELDS: [(&str, &str); 24] = [
     ("parameters", "parameters"),
     ("seconds for a report", "deviceTimeoutInSeconds"),
     ("gates", "gates"),
+    ("gates overridden by", "gatesOverride.by"),
+    ("because", "gatesOverride.reason"),
     ("rollout", "rolloutState.phase"),
+    ("forecast made", "rolloutState.forecast.startTime"),
+    ("expected end", "rolloutState.forecast.expectedEndTime"),
+    ("forecast error", "rolloutState.forecast.error"),
     ("undoes", "undoesJobId"),
     ("asked by", "askedBy"),
     ("twin", "updateTwin"),
@@ -66,6 +71,32 @@ const SUMMARY: [(&str, &str); 7] = [
     ("succeeded", "deviceJobStatistics.succeededCount"),
     ("failed", "deviceJobStatistics.failedCount"),
     ("cancelled", "deviceJobStatistics.cancelledCount"),
+];
+const CHILDREN: [(&str, &str); 7] = [
+    ("device", "deviceId"),
+    ("module", "moduleId"),
+    ("status", "status"),
+    ("start", "startTimeUtc"),
+    ("end", "endTimeUtc"),
+    ("wave", "wave"),
+    ("error", "error.code"),
+];
+const CHILD: [(&str, &str); 15] = [
+    ("device", "target.deviceId"),
+    ("module", "target.moduleId"),
+    ("status", "target.status"),
+    ("start", "target.startTimeUtc"),
+    ("end", "target.endTimeUtc"),
+    ("wave", "target.wave"),
+    ("progress", "target.progress"),
+    ("outcome", "target.outcome"),
+    ("error", "target.error"),
+    ("last error", "target.lastError"),
+    ("again at", "target.notBeforeTimeUtc"),
+    ("job", "parent.jobId"),
+    ("type", "parent.type"),
+    ("status of the job", "parent.status"),
+    ("asked by", "parent.askedBy"),
 ];
 const REASONS: [(&str, &str); 3] = [("devices", "devices"), ("code", "code"), ("reason", "description")];
 
@@ -235,10 +266,27 @@ pub enum Action {
         #[arg(long, conflicts_with_all = ["status", "kind", "limit"])]
         bulk: bool,
     },
-    /// Show a job.
+    /// Show a job, or what became of it on one device.
     Show {
         /// The job.
         id: String,
+        /// What became of it on this device.
+        #[arg(long, value_name = "ID")]
+        device: Option<String>,
+        /// On this module of the device.
+        #[arg(long, value_name = "ID", requires = "device")]
+        module: Option<String>,
+    },
+    /// List the devices of a job with what became of them.
+    Children {
+        /// The job.
+        id: String,
+        /// Only those that stand there.
+        #[arg(long, value_name = "STATUS", value_parser = ["pending", "running", "completed", "failed", "canceled"])]
+        status: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 100_000, value_name = "N")]
+        limit: usize,
     },
     /// Watch a job to its end; then show what became of the devices, failures grouped by reason.
     Watch {
@@ -306,7 +354,18 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
             let ask = || client.request(Method::GET, &["jobs", "v2", "query"]).query(&filter);
             context.output.many(&pages(context, ask, limit).await?, &COLUMNS)
         }
-        Action::Show { id } => match client.get(&path(&id)).await? {
+        Action::Show { id, device: Some(device), module } => {
+            let mut path = vec!["api", "jobs", &id, "devices", &device];
+            path.extend(module.iter().flat_map(|module| ["modules", module]));
+            context.output.one(&client.get(&path).await?, &CHILD)
+        }
+        Action::Children { id, status, limit } => {
+            let filter: Vec<_> = status.iter().map(|status| ("status", status)).collect();
+            let path = ["api", "jobs", &id, "devices"];
+            let ask = || client.request(Method::GET, &path).query(&filter);
+            context.output.many(&pages(context, ask, limit).await?, &CHILDREN)
+        }
+        Action::Show { id, .. } => match client.get(&path(&id)).await? {
             job if is_transfer(&job) => {
                 context.output.one(&transfer::read(context, &id).await?, &transfer::FIELDS)
             }

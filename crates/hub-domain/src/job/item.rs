@@ -26,7 +26,8 @@ pub enum ItemStatus {
 }
 
 impl ItemStatus {
-    const ALL: [ItemStatus; 5] = [
+    /// All of them.
+    pub const ALL: [ItemStatus; 5] = [
         ItemStatus::Pending,
         ItemStatus::Running,
         ItemStatus::Completed,

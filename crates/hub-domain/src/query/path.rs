@@ -175,6 +175,11 @@ pub struct Path {
 }
 
 impl Path {
+    /// The path of a whole root.
+    pub(super) fn of_root(root: Root) -> Self {
+        Self { root, segments: Vec::new() }
+    }
+
     /// Where the path starts.
     pub fn root(&self) -> Root {
         self.root

@@ -5,11 +5,29 @@ use std::collections::BinaryHeap;
 
 use serde_json::{Map, Value};
 
-use super::ast::{Condition, ItemType, ItemValue, OrderBy, Query, Select, Source};
+use super::ast::{Comparison, Condition, Expr, ItemType, ItemValue, OrderBy, Query, Scope, Select, Source};
 use super::datum::{Datum, Row};
-use super::path::Path;
+use super::path::{Path, Root};
+use crate::id::JobId;
+use crate::job::ItemStatus;
 
 impl Query {
+    /// The whole records of a job's targets, or of those that stand at `status`.
+    pub fn of_job(job: &JobId, status: Option<ItemStatus>) -> Self {
+        let term = |root, value: &str| Expr::Compare {
+            operator: Comparison::Equal,
+            left: Box::new(Expr::Path(Path::of_root(root))),
+            right: Box::new(Expr::Constant(value.into())),
+        };
+        let of_job = term(Root::JobId, job.as_str());
+        let scope = Scope::Where(match status {
+            Some(status) => Expr::All(vec![of_job, term(Root::JobStatus, status.as_str())]),
+            None => of_job,
+        });
+        let condition = Condition { source: Source::DeviceJobs, scope };
+        Self { top: None, select: Select::All, condition, group_by: Vec::new(), order_by: Vec::new() }
+    }
+
     /// What the query ranges over.
     pub fn source(&self) -> Source {
         self.condition.source

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use hub_domain::actor::Actor;
 use hub_domain::context::{Gates, HubContext};
-use hub_domain::job::{JobAction, JobStatus, NewJob};
+use hub_domain::event::{EventKind, EventSource};
+use hub_domain::job::{ItemStatus, JobAction, JobStatus, NewJob};
 use hub_domain::rollout::{Phase, Rollout};
 use hub_domain::twin::{TwinUpdate, WriteMode};
 use hub_domain::version::Precondition;
 use hub_engine::Error;
+use hub_engine::events::EventFilter;
 use hub_engine::rollouts::{Decision, DryRunGuess};
 use hub_testkit::TestHub;
 use serde_json::{Value, json};
@@ -345,4 +348,78 @@ async fn what_cannot_be_decided_is_refused() {
     let job = ended(&test, "stuck").await;
     assert_eq!((job.state.status, job.state.counts), (JobStatus::Cancelled, counts(0, 0, 0, 0, 1)));
     assert_eq!(job.state.failure.as_deref(), Some("never mind"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_says_how_wrong_its_forecast_was() {
+    let test = TestHub::start().await;
+    fleet(&test, 6).await;
+    let policy =
+        json!({"waves": [{"devices": 2}, {"rest": true}], "advance": {"minObservationInSeconds": 100}});
+    create(&test, rolling(patching("told", "*", json!({"rate": 1})), policy)).await;
+    let begun = until(&test, "told", |job| job.state.counts.succeeded == 2).await;
+    let rollout = begun.state.rollout.expect("a rollout");
+    let expected = rollout.expected.expect("a forecast");
+    let took = expected.end.expect("an end").since(expected.start);
+    // A second for each wave, and the time between them.
+    assert_eq!((took, rollout.forecast_error()), (Duration::from_secs(102), None));
+    test.advance(Duration::from_secs(200));
+    let rollout = ended(&test, "told").await.state.rollout.expect("a rollout");
+    let error = rollout.forecast_error().expect("an error");
+    assert!((0.4..0.6).contains(&error), "{error}");
+    assert!(rollout.to_json()["forecast"]["error"].is_f64());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_override_is_recorded_with_who_and_why() {
+    let test = TestHub::start().await;
+    fleet(&test, 2).await;
+    report(&test, "d000", json!({"context": {"power": {"batteryPercent": 5}}})).await;
+    report(&test, "d001", json!({"context": {"power": {"batteryPercent": 95}}})).await;
+    let gates = json!({"power": {"minimumBatteryPercent": 50}, "override": {"reason": "CVE-2026-1"}});
+    let job = gated(patching("emergency", "*", json!({"rate": 1})), gates);
+    test.hub.job_create(&test.service("service"), job).await.expect("created");
+    let job = ended(&test, "emergency").await;
+    assert_eq!(job.state.counts, counts(0, 0, 2, 0, 0));
+    let filter = EventFilter { sources: vec![EventSource::Job], device: None };
+    let page = test.hub.events_read(&test.owner(), &filter, None, 10).await.expect("events");
+    let [(_, event)] = &page.events[..] else { panic!("{:?}", page.events) };
+    let told = EventKind::Override {
+        job: name("emergency"),
+        reason: "CVE-2026-1".into(),
+        closed: vec!["power.batteryLow".into()],
+        actor: job.spec.asked_by.clone(),
+    };
+    assert_eq!((&event.id, &event.kind), (&id("d000"), &told));
+    assert_eq!(job.spec.asked_by, Actor::Policy("service".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_lists_its_targets_and_a_target_its_job() {
+    let test = TestHub::start().await;
+    fleet(&test, 5).await;
+    create(&test, patching("parent", "deviceId < 'd003'", json!({"rate": 1}))).await;
+    create(&test, patching("other", "*", json!({"rate": 2}))).await;
+    ended(&test, "parent").await;
+    let list = async |status, token: Option<String>| {
+        let (owner, job) = (test.owner(), name("parent"));
+        test.hub.job_targets(&owner, &job, status, Some(2), token.as_deref()).await.expect("targets")
+    };
+    let first = list(None, None).await;
+    let second = list(None, first.continuation).await;
+    let ids = |rows: &[Value]| -> Vec<_> { rows.iter().map(|row| row["deviceId"].clone()).collect() };
+    assert_eq!(
+        (ids(&first.rows), ids(&second.rows)),
+        (vec![json!("d000"), json!("d001")], vec![json!("d002")])
+    );
+    assert_eq!((second.continuation, second.rows[0]["jobId"].as_str()), (None, Some("parent")));
+    assert_eq!(ids(&list(Some(ItemStatus::Failed), None).await.rows), Vec::<Value>::new());
+    let (row, parent) = test.hub.job_target(&test.owner(), &name("parent"), &id("d002")).await.expect("it");
+    assert_eq!((row, parent.spec.id), (second.rows[0].clone(), name("parent")));
+
+    let none = test.hub.job_target(&test.owner(), &name("parent"), &id("d004")).await.expect_err("no target");
+    assert_eq!(none, Error::JobTargetNotFound { job: name("parent"), id: id("d004") });
+    let none =
+        test.hub.job_targets(&test.owner(), &name("none"), None, None, None).await.expect_err("no job");
+    assert_eq!(none, Error::JobNotFound(name("none")));
 }

@@ -3,11 +3,13 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{MethodRouter, get, post};
+use hub_api::job::JobTarget;
 use hub_api::query::{CONTINUATION, MAX_ITEM_COUNT};
-use hub_domain::job::JobStatus;
+use hub_domain::job::{ItemStatus, JobStatus};
 use hub_domain::query::ItemType;
-use hub_engine::Error;
+use hub_engine::access::Principal;
 use hub_engine::jobs::JobFilter;
+use hub_engine::{Error, Hub};
 use serde::Deserialize;
 
 use super::queries::{self, page_rows};
@@ -50,6 +52,56 @@ async fn read(State(hub): State<Shared>, Caller(who): Caller, Path(id): Path<Str
 async fn cancel(State(hub): State<Shared>, Caller(who): Caller, Path(id): Path<String>) -> Answer {
     let job = hub.job_cancel(&who, &from_wire::job_id(&id)?).await?;
     Ok(json(StatusCode::OK, &to_wire::job(&job)?, None))
+}
+
+/// Which targets of a job.
+#[derive(Deserialize)]
+pub struct TargetsQuery {
+    status: Option<String>,
+}
+
+/// The targets of a job: its children.
+pub async fn targets(
+    State(hub): State<Shared>,
+    Caller(who): Caller,
+    Path(id): Path<String>,
+    Query(query): Query<TargetsQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let status = query.status.filter(|text| !text.is_empty()).map(|text| {
+        let known = ItemStatus::ALL.map(ItemStatus::as_str).join(", ");
+        let parsed = ItemStatus::parse(&text.to_ascii_lowercase());
+        parsed.ok_or_else(|| ApiError::invalid(format!("status '{text}' is not known; there are {known}")))
+    });
+    let rows = page_rows(queries::header(&headers, MAX_ITEM_COUNT)?)?;
+    let token = queries::header(&headers, CONTINUATION)?;
+    let page = hub.job_targets(&who, &from_wire::job_id(&id)?, status.transpose()?, rows, token).await?;
+    Ok(queries::page(&page.rows, page.item_type, page.continuation))
+}
+
+/// A device as a target of a job, with the job: a child and its parent.
+pub async fn target(
+    State(hub): State<Shared>,
+    Caller(who): Caller,
+    Path((id, device)): Path<(String, String)>,
+) -> Answer {
+    one_target(&hub, &who, &id, &device, None).await
+}
+
+/// Likewise for a module.
+pub async fn module_target(
+    State(hub): State<Shared>,
+    Caller(who): Caller,
+    Path((id, device, module)): Path<(String, String, String)>,
+) -> Answer {
+    one_target(&hub, &who, &id, &device, Some(&module)).await
+}
+
+async fn one_target(hub: &Hub, who: &Principal, id: &str, device: &str, module: Option<&str>) -> Answer {
+    let (job, target) = (from_wire::job_id(id)?, from_wire::twin_id(device, module)?);
+    let (record, parent) = hub.job_target(who, &job, &target).await?;
+    let body = JobTarget { target: record, parent: to_wire::job(&parent)? };
+    Ok(json(StatusCode::OK, &body, None))
 }
 
 /// Filters and, as an alternative to the headers, the page.

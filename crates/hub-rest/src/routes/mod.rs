@@ -161,10 +161,22 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/api/jobs/{id}/waiting", &[("get", "Count devices by what they wait for")], || {
         get(rollouts::waiting)
     }),
+    route("/api/jobs/{id}/devices", &[("get", "List the targets of a job")], || get(jobs::targets)),
+    route("/api/jobs/{id}/devices/{device}", &[("get", "Read a target of a job, and the job")], || {
+        get(jobs::target)
+    }),
+    route(
+        "/api/jobs/{id}/devices/{device}/modules/{mid}",
+        &[("get", "Read a module that is a target of a job, and the job")],
+        || get(jobs::module_target),
+    ),
     route(
         "/api/jobs/{id}/rollout",
-        &[("post", "Pause, resume, approve, abort or roll back a rollout")],
-        || post(rollouts::decide),
+        &[
+            ("get", "Say how far a rollout came, and how wrong its forecast was"),
+            ("post", "Pause, resume, approve, abort or roll back a rollout"),
+        ],
+        rollouts::handlers,
     ),
     route(
         "/api/context",

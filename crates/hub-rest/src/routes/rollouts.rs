@@ -37,7 +37,22 @@ pub async fn waiting(State(hub): State<Shared>, Caller(who): Caller, Path(id): P
     Ok(json(StatusCode::OK, &to_wire::rollout::waiting(&id, waiting), None))
 }
 
-pub async fn decide(
+pub fn handlers() -> MethodRouter<Shared> {
+    get(progress).post(decide)
+}
+
+async fn progress(State(hub): State<Shared>, Caller(who): Caller, Path(id): Path<String>) -> Answer {
+    let job = hub.job_get(&who, &from_wire::job_id(&id)?).await?;
+    match &job.state.rollout {
+        Some(rollout) => Ok(json(StatusCode::OK, &rollout.to_json(), None)),
+        None => {
+            let text = format!("job '{id}' has no rollout, or has not begun it");
+            Err(ApiError::bad(404_000, "GenericNotFound", text))
+        }
+    }
+}
+
+async fn decide(
     State(hub): State<Shared>,
     Caller(who): Caller,
     Path(id): Path<String>,

@@ -64,6 +64,10 @@ const OPERATIONS: &[(&str, &str, Allowed, bool)] = &[
     ("post", "/api/jobs/preview", SERVICE, false),
     ("get", "/api/jobs/{id}/waiting", SERVICE, false),
     ("post", "/api/jobs/{id}/rollout", SERVICE, false),
+    ("get", "/api/jobs/{id}/rollout", SERVICE, false),
+    ("get", "/api/jobs/{id}/devices", SERVICE, false),
+    ("get", "/api/jobs/{id}/devices/{device}", SERVICE, false),
+    ("get", "/api/jobs/{id}/devices/{device}/modules/{mid}", SERVICE, false),
     ("get", "/api/context", SERVICE, false),
     ("put", "/api/context", WRITE, false),
     ("post", "/api/configurations/preview", LOOK, false),
@@ -151,6 +155,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
 /// A request that would do something, had it a credential.
 fn request(server: &Server, digest: &str, method: &str, path: &str) -> RequestBuilder {
     let mut filled = path.replace("{id}", "d").replace("{mid}", "m").replace("{digest}", digest);
+    filled = filled.replace("{device}", "d");
     filled = filled.replace("{name}", "device").replace("{command}", "c").replace("{component}", "k");
     if (method, path) == ("post", "/api/artifacts") {
         filled.push_str("?name=another");

@@ -1,4 +1,5 @@
-//! Queries page by page: sizes, continuation, kinds of rows, aggregates, and that they see what was just written.
+//! Queries page by page: sizes, continuation, kinds of rows, aggregates, and that they see what was just written; the
+//! children of a job, which are rows like any others.
 
 use std::collections::BTreeSet;
 
@@ -240,4 +241,54 @@ async fn a_json_query_that_is_wrong_is_refused_with_the_place() {
     let both =
         server.send("post", "/devices/query?tags=a", &json!({ "query": "SELECT * FROM devices" })).await;
     assert!(both.error(400, "ArgumentInvalid").contains("two queries"));
+}
+
+#[tokio::test]
+async fn a_job_lists_its_children_and_a_child_tells_its_parent() {
+    let server = with_devices(5).await;
+    let job = json!({
+        "type": "scheduleUpdateTwin", "queryCondition": "tags.parity = 'even'",
+        "updateTwin": { "etag": "*", "tags": { "seen": true } }, "rollout": { "waves": [{ "rest": true }] },
+        "gates": { "notInUse": {}, "override": { "reason": "a leak" } },
+    });
+    server.send("put", "/jobs/v2/parent", &job).await.ok();
+    while server.get("/jobs/v2/parent").await.ok()["endTime"].is_null() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let list = |rest: &str, rows: &str, token: &str| {
+        let request = server.request("get", &format!("/api/jobs/parent/devices{rest}"));
+        Reply::of(request.header("x-ms-max-item-count", rows).header("x-ms-continuation", token))
+    };
+    let ids = |reply: &Reply| -> Vec<Value> {
+        reply.ok().as_array().expect("rows").iter().map(|row| row["deviceId"].clone()).collect()
+    };
+    let first = list("", "2", "").await;
+    assert_eq!(
+        (ids(&first), first.header("x-ms-item-type")),
+        (vec![json!("d000"), json!("d002")], Some("DeviceJob"))
+    );
+    let rest = list("", "2", first.header("x-ms-continuation").expect("more")).await;
+    assert_eq!((ids(&rest), rest.header("x-ms-continuation")), (vec![json!("d004")], None));
+    assert_eq!(ids(&list("?status=completed", "", "").await).len(), 3);
+    assert_eq!(ids(&list("?status=failed", "", "").await).len(), 0);
+    let words = list("?status=lost", "", "").await.error(400, "ArgumentInvalid");
+    assert!(words.contains("'lost' is not known; there are pending, running"), "{words}");
+
+    let child = server.get("/api/jobs/parent/devices/d002").await.ok();
+    assert_eq!(child["target"], first.ok()[1]);
+    let parent = server.get("/jobs/v2/parent").await.ok();
+    assert_eq!(child["parent"], parent);
+    let told = json!({ "by": parent["askedBy"], "reason": "a leak", "time": parent["createdTime"] });
+    assert_eq!(parent["gatesOverride"], told);
+    let rollout = server.get("/api/jobs/parent/rollout").await.ok();
+    assert_eq!((&rollout, &rollout["phase"]), (&parent["rolloutState"], &json!("done")));
+    assert!(rollout["forecast"]["expectedEndTime"].is_string(), "{rollout}");
+
+    for path in ["/devices/d001", "/devices/d002/modules/m", "/devices/none"] {
+        let path = format!("/api/jobs/parent{path}");
+        assert!(server.get(&path).await.error(404, "GenericNotFound").contains("has no target"), "{path}");
+    }
+    for path in ["/devices", "/devices/d001", "/rollout"] {
+        server.get(&format!("/api/jobs/none{path}")).await.error(404, "JobNotFound");
+    }
 }

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Aggregation, Document, QUERY_GROUPS_MAX};
+use super::super::{Aggregation, Document, ItemType, QUERY_GROUPS_MAX, Query};
 use super::{matches, pump, query};
+use crate::id::JobId;
+use crate::job::ItemStatus;
 
 /// Every condition holds, its negation does not.
 #[test]
@@ -256,4 +258,16 @@ fn groups_are_bounded() {
     aggregation.add(&Document(&row(0))).expect("a known group");
     let groups = aggregation.finish();
     assert_eq!((groups.len(), &groups[0]["count"]), (QUERY_GROUPS_MAX, &json!(2)));
+}
+
+#[test]
+fn the_records_of_a_job() {
+    let job = JobId::parse("it-2").expect("a name");
+    let check = |status: Option<ItemStatus>, text: &str| {
+        let asked = Query::of_job(&job, status);
+        assert_eq!((asked.to_string().as_str(), &query(text)), (text, &asked));
+        assert_eq!(asked.item_type(), ItemType::DeviceJob);
+    };
+    check(None, "SELECT * FROM devices.jobs WHERE jobId = 'it-2'");
+    check(Some(ItemStatus::Failed), "SELECT * FROM devices.jobs WHERE jobId = 'it-2' AND status = 'failed'");
 }
