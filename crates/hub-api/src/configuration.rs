@@ -40,6 +40,14 @@ pub struct Configuration {
     pub metrics: ConfigurationMetrics,
     /// Changes with every write.
     pub etag: String,
+    /// Ours: how it comes into force wave by wave (docs/rollouts.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub rollout: Option<Value>,
+    /// Ours: how far it came, and how the devices of each wave fare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub rollout_state: Option<Value>,
 }
 
 /// What a caller may say of a configuration.
@@ -62,6 +70,9 @@ pub struct ConfigurationWrite {
     pub priority: Option<u32>,
     /// `queries` only, at most 5.
     pub metrics: Option<ConfigurationMetrics>,
+    /// Ours: how it comes into force wave by wave; at once, or as before, if it is missing.
+    #[schema(value_type = Option<Object>)]
+    pub rollout: Option<Value>,
 }
 
 /// Exactly one of the three. Keys are `properties.desired` or `properties.desired.a.b`; `null` deletes what is there.

@@ -49,6 +49,9 @@ pub struct PreviewFares {
     pub targeted: u64,
     /// Where another configuration would win one of its paths.
     pub conflicts: u64,
+    /// In which waves, if it is new and has a rollout.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<u64>,
 }
 
 /// What would change of one twin.

@@ -88,6 +88,10 @@ pub const JOB_PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 pub const CONFIGURE_BATCH_TWINS: usize = 64;
 /// How often all twins are compared with what their configurations want, to prove that nothing was missed.
 pub const CONFIGURATIONS_PROOF_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often the waves of configurations are looked at.
+pub const CONFIGURATION_WAVES_INTERVAL: Duration = Duration::from_secs(1);
+/// How much longer than a look at them the pause after it is, at least.
+pub const CONFIGURATION_WAVES_REST: u32 = 10;
 /// Imports at once; each holds its lines in flight and a mark for every identity that it has seen.
 pub const IMPORTS_AT_ONCE_MAX: usize = 4;
 /// Items of an import in one commit. More would make single writes wait longer.

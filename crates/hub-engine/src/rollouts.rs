@@ -7,7 +7,7 @@ use std::time::Duration;
 use hub_domain::id::{JobId, TwinId};
 use hub_domain::job::{ItemStatus, JobItem, JobSpec, JobState, NewJob};
 use hub_domain::rights::Rights;
-use hub_domain::rollout::{Assumptions, Forecast};
+use hub_domain::rollout::{Assumptions, Forecast, Rollout, RolloutState};
 use hub_domain::time::Timestamp;
 use hub_store::{PageLen, keys, tables};
 
@@ -30,6 +30,26 @@ pub enum Decision {
     Abort(String),
     /// It ends, and what was done is undone by a job of its own.
     RollBack(String),
+}
+
+impl Decision {
+    /// What follows from it, if that is possible.
+    pub(crate) fn apply(
+        &self,
+        policy: &Rollout,
+        rollout: &mut RolloutState,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        match self {
+            Decision::Pause(reason) => rollout.pause(by, reason),
+            Decision::Resume => rollout.resume(policy, by),
+            Decision::Approve => rollout.approve(policy, by, now),
+            Decision::Abort(reason) => rollout.abort(by, reason),
+            Decision::RollBack(reason) => rollout.roll_back(by, reason),
+        }
+        .map_err(|refusal| Error::Conflict(refusal.to_string()))
+    }
 }
 
 /// Why a job's devices are waiting.
@@ -93,7 +113,6 @@ impl Hub {
         if !matches!(decision, Decision::Pause(_) | Decision::Abort(_)) {
             who.must(spec.rights())?;
         }
-        let refused = |refusal: hub_domain::rollout::Refusal| Error::Conflict(refusal.to_string());
         for mut txn in self.attempts() {
             let state = txn.rows().job_state(id).await?;
             let mut state = state.ok_or_else(|| Error::JobNotFound(id.clone()))?;
@@ -109,17 +128,10 @@ impl Hub {
                 }));
             };
             let now = txn.now();
-            match decision {
-                Decision::Pause(reason) => rollout.pause(&by, reason),
-                Decision::Resume => rollout.resume(policy, &by),
-                Decision::Approve => rollout.approve(policy, &by, now),
-                Decision::Abort(reason) => rollout.abort(&by, reason),
-                Decision::RollBack(_) if !spec.can_be_undone() => {
-                    return Err(Error::Conflict(cannot_be_undone(id)));
-                }
-                Decision::RollBack(reason) => rollout.roll_back(&by, reason),
+            if matches!(decision, Decision::RollBack(_)) && !spec.can_be_undone() {
+                return Err(Error::Conflict(cannot_be_undone(id)));
             }
-            .map_err(refused)?;
+            decision.apply(policy, rollout, &by, now)?;
             txn.rows().put_job_state(id, &state);
             if txn.commit().await? {
                 self.jobs.wake(id);

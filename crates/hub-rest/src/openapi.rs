@@ -107,6 +107,7 @@ fn bodies(method: &str, path: &str) -> (&'static str, &'static str) {
             ("", "JobTarget")
         }
         ("post", "/api/jobs/{id}/rollout") => ("RolloutDecision", "JobResponse"),
+        ("post", "/api/configurations/{id}/rollout") => ("RolloutDecision", "Configuration"),
         ("post", "/api/configurations/preview") => ("PreviewRequest", "Preview"),
         ("get", "/api/devices/{id}/explain" | "/api/devices/{id}/modules/{mid}/explain") => {
             ("", "TwinExplanation")

@@ -174,8 +174,8 @@ fn job_twin(update: &TwinUpdate) -> JobTwin {
 pub fn preview(preview: &Preview) -> api::Preview {
     let text = |ids: &[ConfigurationId]| ids.iter().map(ToString::to_string).collect();
     let fares = |(id, fares): (&ConfigurationId, &PreviewFares)| {
-        let PreviewFares { enter, leave, targeted, conflicts } = *fares;
-        (id.to_string(), api::PreviewFares { enter, leave, targeted, conflicts })
+        let PreviewFares { enter, leave, targeted, conflicts, waves } = fares.clone();
+        (id.to_string(), api::PreviewFares { enter, leave, targeted, conflicts, waves })
     };
     let twin = |twin: &TwinPreview| api::TwinPreview {
         device_id: twin.id.device.to_string(),

@@ -463,3 +463,52 @@ async fn the_hub_imports_and_exports_containers() {
     let refused = hub.expect(1, &["job", "export", "--container", "file:///etc"]).await;
     assert!(refused.err.contains("bulk.folder"), "{}", refused.err);
 }
+
+#[tokio::test]
+async fn a_configuration_comes_into_force_in_waves() {
+    let folder = folder();
+    let hub = Hub::start(folder.path()).await;
+    for n in 0..5 {
+        hub.expect(0, &["device", "create", &format!("d{n}")]).await;
+    }
+    let file = folder.path().join("fast.json");
+    let document = json!({
+        "id": "fast", "priority": 5, "targetCondition": "*",
+        "content": { "deviceContent": { "properties.desired.rate": 2 } },
+        "rollout": { "waves": [{ "devices": 2 }, { "rest": true }], "advance": { "approval": "anyone" } },
+    });
+    std::fs::write(&file, document.to_string()).expect("written");
+    let path = file.to_str().expect("text");
+    let plan = hub.expect(8, &["configuration", "apply", "-f", path, "--check"]).await;
+    assert!(plan.out.contains("fast: in waves of [2,3]"), "{}", plan.out);
+    hub.expect(0, &["configuration", "apply", "-f", path]).await;
+    hub.expect(0, &["configuration", "apply", "-f", path, "--check"]).await;
+    let until = async |phase: &str| {
+        let there = async {
+            while hub.json(&["configuration", "rollout", "fast"]).await["phase"] != phase {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        soon(phase, there).await;
+    };
+    let rated = async || {
+        hub.json(&["query", "SELECT COUNT() AS n FROM devices WHERE properties.desired.rate = 2"]).await
+    };
+    until("awaitingApproval").await;
+    assert_eq!(rated().await, json!({"n": 2}));
+    let shown = hub.expect(0, &["configuration", "pause", "fast", "--reason", "lunch"]).await;
+    assert!(shown.out.contains("paused") && shown.out.contains("lunch"), "{}", shown.out);
+    hub.expect(4, &["configuration", "approve", "fast"]).await;
+    hub.expect(0, &["configuration", "resume", "fast"]).await;
+    until("awaitingApproval").await;
+    hub.expect(0, &["configuration", "approve", "fast"]).await;
+    until("done").await;
+    assert_eq!(rated().await, json!({"n": 5}));
+    hub.expect(3, &["configuration", "rollout", "nope"]).await;
+    hub.expect(
+        0,
+        &["configuration", "create", "plain", "--content", r#"{"deviceContent":{"properties.desired.a":1}}"#],
+    )
+    .await;
+    hub.expect(1, &["configuration", "rollout", "plain"]).await;
+}

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::read_json;
+use super::{read_json, rollout};
 use crate::Context;
 use crate::error::{Error, Exit, Result};
 use crate::output::{cell, line, note, progress};
@@ -38,6 +38,23 @@ const FIELDS: [(&str, &str); 10] = [
     ("created", "createdTimeUtc"),
     ("updated", "lastUpdatedTimeUtc"),
 ];
+/// Of one with a rollout.
+const ROLLOUT_FIELDS: [(&str, &str); 5] = [
+    ("configuration", "id"),
+    ("rollout", "rolloutState.phase"),
+    ("asked by", "rolloutState.askedBy"),
+    ("decided by", "rolloutState.by"),
+    ("reason", "rolloutState.reason"),
+];
+const WAVES: [(&str, &str); 7] = [
+    ("wave", "wave"),
+    ("opened", "openedTime"),
+    ("waiting", "pending"),
+    ("underway", "inFlight"),
+    ("succeeded", "succeeded"),
+    ("failed", "failed"),
+    ("timed out", "timedOut"),
+];
 /// What an operator writes of a configuration; the rest is the hub's.
 const WRITTEN: [&str; 4] = ["content", "labels", "priority", "targetCondition"];
 
@@ -60,6 +77,9 @@ pub struct Says {
     /// A query whose rows are counted, NAME=QUERY; may be given again, at most 5.
     #[arg(long, value_name = "NAME=QUERY", value_parser = pair)]
     metric: Vec<(String, String)>,
+    /// How it comes into force wave by wave: the document of docs/rollouts.md as JSON, @FILE, or - for standard input.
+    #[arg(long, value_name = "JSON")]
+    rollout: Option<String>,
 }
 
 /// What to do with configurations.
@@ -99,6 +119,13 @@ pub enum Action {
         /// Its name.
         id: String,
     },
+    /// Show how far the rollout of a configuration came, and how the twins of each wave fare.
+    Rollout {
+        /// Its name.
+        id: String,
+    },
+    #[command(flatten)]
+    Decide(rollout::Decide),
     /// Show what writing or removing configurations would change, twin by twin, and change nothing.
     Plan {
         /// A file or folder of configurations in YAML or JSON.
@@ -155,6 +182,10 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
             Ok(())
         }
         Action::Metrics { id } => metrics(context, &id).await,
+        Action::Rollout { id } => show_rollout(context, &get(context, &id).await?),
+        Action::Decide(decide) => {
+            show_rollout(context, &rollout::decide(context, "configurations", &decide).await?)
+        }
         Action::Plan { file, remove, show } => {
             let files = file.as_deref().map(read_folder).transpose()?.unwrap_or_default();
             let plan = plan(context, files.into_values().collect(), &remove, show).await?;
@@ -181,6 +212,9 @@ impl Says {
         if !self.metric.is_empty() {
             body["metrics"] = json!({ "queries": object(&self.metric) });
         }
+        if let Some(rollout) = &self.rollout {
+            body["rollout"] = read_json(rollout)?;
+        }
         Ok(())
     }
 }
@@ -198,6 +232,23 @@ async fn all(context: &Context) -> Result<Vec<Value>> {
         Value::Array(all) => Ok(all),
         _ => Err(Error::failed("the hub's answer is not a list of configurations")),
     }
+}
+
+fn show_rollout(context: &Context, configuration: &Value) -> Result<()> {
+    let id = cell(configuration, "id");
+    let Some(waves) = configuration["rolloutState"]["waves"].as_array() else {
+        return Err(Error::failed(format!("configuration '{id}' has no rollout: it is in force everywhere")));
+    };
+    if context.output.json {
+        return line(&configuration["rolloutState"].to_string());
+    }
+    context.output.one(configuration, &ROLLOUT_FIELDS)?;
+    let numbered = |(index, wave): (usize, &Value)| {
+        let mut wave = wave.clone();
+        wave["wave"] = (index + 1).into();
+        wave
+    };
+    context.output.many(&waves.iter().enumerate().map(numbered).collect::<Vec<_>>(), &WAVES)
 }
 
 async fn metrics(context: &Context, id: &str) -> Result<()> {
@@ -272,6 +323,9 @@ fn print_plan(context: &Context, plan: &Value) -> Result<()> {
             "{id}: {} enter, {} leave, {} targeted then, {} with conflicts",
             fares["enter"], fares["leave"], fares["targeted"], fares["conflicts"]
         ))?;
+        if let Some(waves) = fares.get("waves") {
+            line(&format!("{id}: in waves of {waves}"))?;
+        }
     }
     let shown = plan["twins"].as_array().cloned().unwrap_or_default();
     for twin in &shown {
@@ -352,6 +406,22 @@ fn same(there: &Value, wanted: &Value) -> bool {
     };
     WRITTEN.iter().all(|name| written(there, name) == written(wanted, name))
         && queries(there) == queries(wanted)
+        && (wanted["rollout"].is_null() || covers(&there["rollout"], &wanted["rollout"]))
+}
+
+/// Whether all that `wanted` says is in `there`, which says what the hub made of the rest, too.
+fn covers(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (Value::Object(there), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, wanted)| there.get(name).is_some_and(|there| covers(there, wanted)))
+        }
+        (Value::Array(there), Value::Array(wanted)) => {
+            there.len() == wanted.len()
+                && there.iter().zip(wanted).all(|(there, wanted)| covers(there, wanted))
+        }
+        (Value::Number(there), Value::Number(wanted)) => there.as_f64() == wanted.as_f64(),
+        _ => there == wanted,
+    }
 }
 
 async fn apply(context: &Context, path: &Path, prune: bool, check: bool) -> Result<()> {

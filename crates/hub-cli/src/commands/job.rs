@@ -303,40 +303,8 @@ pub enum Action {
         /// The job.
         id: String,
     },
-    /// Begin nothing new in a rollout until somebody resumes it.
-    Pause {
-        /// The job.
-        id: String,
-        /// Why, for those who ask later.
-        #[arg(long, default_value = "")]
-        reason: String,
-    },
-    /// Let a rollout go on that is paused, or that a rule stopped.
-    Resume {
-        /// The job.
-        id: String,
-    },
-    /// Let the next wave of a rollout open.
-    Approve {
-        /// The job.
-        id: String,
-    },
-    /// End a rollout after what is in flight.
-    Abort {
-        /// The job.
-        id: String,
-        /// Why, for those who ask later.
-        #[arg(long, default_value = "")]
-        reason: String,
-    },
-    /// End a rollout and undo what was done, by a job of its own; also after its end.
-    RollBack {
-        /// The job.
-        id: String,
-        /// Why, for those who ask later.
-        #[arg(long, default_value = "")]
-        reason: String,
-    },
+    #[command(flatten)]
+    Decide(rollout::Decide),
 }
 
 /// Does it.
@@ -383,21 +351,15 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
             context.output.one(&client.json(request).await?, &FIELDS)
         }
         Action::Waiting { id } => rollout::waiting(context, &id).await,
-        Action::Pause { id, reason } => decided(context, &id, "pause", Some(&reason)).await,
-        Action::Resume { id } => decided(context, &id, "resume", None).await,
-        Action::Approve { id } => decided(context, &id, "approve", None).await,
-        Action::Abort { id, reason } => decided(context, &id, "abort", Some(&reason)).await,
-        Action::RollBack { id, reason } => decided(context, &id, "rollBack", Some(&reason)).await,
+        Action::Decide(decide) => {
+            context.output.one(&rollout::decide(context, "jobs", &decide).await?, &FIELDS)
+        }
     }
 }
 
 /// Of an import or export `jobs/v2` says only what it is.
 fn is_transfer(job: &Value) -> bool {
     job["status"] == "unknown"
-}
-
-async fn decided(context: &Context, id: &str, action: &str, reason: Option<&str>) -> Result<()> {
-    context.output.one(&rollout::decide(context, id, action, reason).await?, &FIELDS)
 }
 
 fn path(id: &str) -> [&str; 3] {

@@ -1,4 +1,4 @@
-//! What people decide about the rollout of a job, why its devices wait, what it would do; and the hub's context document.
+//! What people decide about the rollout of a job or a configuration, why its devices wait, what it would do; and the hub's context document.
 //! It never decides for them, and retries nothing.
 
 use clap::Subcommand;
@@ -46,10 +46,56 @@ pub(crate) async fn run_context(context: &Context, action: ContextAction) -> Res
     line(&text)
 }
 
-/// Tells the hub what somebody decided.
-pub(crate) async fn decide(context: &Context, id: &str, action: &str, reason: Option<&str>) -> Result<Value> {
+/// What somebody decides about the rollout of a job or a configuration.
+#[derive(Subcommand, Debug)]
+pub enum Decide {
+    /// Begin nothing new in a rollout until somebody resumes it.
+    Pause {
+        /// Its name.
+        id: String,
+        /// Why, for those who ask later.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let a rollout go on that is paused, or that a rule stopped.
+    Resume {
+        /// Its name.
+        id: String,
+    },
+    /// Let the next wave of a rollout open.
+    Approve {
+        /// Its name.
+        id: String,
+    },
+    /// End a rollout after what is in flight; what was done, or is in force, stays so.
+    Abort {
+        /// Its name.
+        id: String,
+        /// Why, for those who ask later.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// End a rollout and undo it: a job by a job of its own, also after its end; a configuration goes out of force.
+    RollBack {
+        /// Its name.
+        id: String,
+        /// Why, for those who ask later.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
+/// Tells the hub what somebody decided about one of these; gives how that stands then.
+pub(crate) async fn decide(context: &Context, these: &str, decide: &Decide) -> Result<Value> {
+    let (id, action, reason) = match decide {
+        Decide::Pause { id, reason } => (id, "pause", Some(reason)),
+        Decide::Resume { id } => (id, "resume", None),
+        Decide::Approve { id } => (id, "approve", None),
+        Decide::Abort { id, reason } => (id, "abort", Some(reason)),
+        Decide::RollBack { id, reason } => (id, "rollBack", Some(reason)),
+    };
     let body = json!({ "action": action, "reason": reason });
-    context.client.write(Method::POST, &["api", "jobs", id, "rollout"], &body, None).await
+    context.client.write(Method::POST, &["api", these, id, "rollout"], &body, None).await
 }
 
 /// Shows what the devices of a job wait for.

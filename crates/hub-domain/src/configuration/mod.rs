@@ -9,6 +9,7 @@ mod apply;
 mod content;
 mod resolve;
 mod spec;
+mod staged;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 pub use content::{Content, ContentKind, EDGE_AGENT, LeafPath, Section};
 pub use resolve::{Loss, Overridden, Resolution, Setting, resolve};
 pub use spec::{ConfigurationSpec, Metric, TargetCondition};
+pub use staged::{Stages, Staging, Standing};
 
 use crate::json::Object;
 use crate::query::Source;
@@ -84,6 +86,7 @@ pub struct Configuration {
     spec: ConfigurationSpec,
     revision: Revision,
     by: WrittenBy,
+    stages: Option<Stages>,
 }
 
 impl Configuration {
@@ -93,7 +96,19 @@ impl Configuration {
         let digest = revision.content_updated.ticks().saturating_sub(Timestamp::NEVER.ticks());
         let deployment = spec.content.kind() == ContentKind::Edge;
         let by = WrittenBy::new(spec.id.clone(), u64::try_from(digest).unwrap_or(0), deployment);
-        Self { spec, revision, by }
+        Self { spec, revision, by, stages: None }
+    }
+
+    /// The same, come this far with its rollout. Without that it is in force everywhere.
+    #[must_use]
+    pub fn staged(self, stages: Option<Stages>) -> Self {
+        let stages = stages.filter(|_| self.spec.rollout.is_some());
+        Self { stages, ..self }
+    }
+
+    /// How far its rollout came, if it has one.
+    pub fn stages(&self) -> Option<&Stages> {
+        self.stages.as_ref()
     }
 
     /// A new one.
@@ -105,10 +120,11 @@ impl Configuration {
     /// never its kind.
     pub fn update(
         &self,
-        spec: ConfigurationSpec,
+        mut spec: ConfigurationSpec,
         content_may_change: bool,
         now: Timestamp,
     ) -> Result<Self, ConfigurationError> {
+        spec.rollout = staged::updated(self.spec.rollout.as_ref(), spec.rollout)?;
         let changed = spec.content != self.spec.content;
         let (old, new) = (self.spec.content.kind(), spec.content.kind());
         let refusal = if changed && !content_may_change {
@@ -126,7 +142,8 @@ impl Configuration {
         }
         let content_updated = if changed { now } else { self.revision.content_updated };
         let counter = self.revision.counter + 1;
-        Ok(Self::new(spec, Revision { counter, updated: now, content_updated, ..self.revision }))
+        let revision = Revision { counter, updated: now, content_updated, ..self.revision };
+        Ok(Self::new(spec, revision).staged(self.stages.clone()))
     }
 
     /// What the operator said.
@@ -150,8 +167,13 @@ impl Configuration {
     }
 
     /// Whether it targets this twin: a device's for `deviceContent`, an edge device's for `modulesContent` (which is then
-    /// for that device's modules), a module's for `moduleContent`.
+    /// for that device's modules), a module's for `moduleContent`. Not before its wave is open, if there are waves.
     pub fn targets(&self, twin: &TwinDocument<'_>) -> bool {
+        self.matches(twin) && self.admits(&twin.identity.id)
+    }
+
+    /// Likewise, whatever its wave.
+    pub fn matches(&self, twin: &TwinDocument<'_>) -> bool {
         let fits = match self.spec.content.kind() {
             ContentKind::Device => !twin.identity.id.is_module(),
             ContentKind::Edge => !twin.identity.id.is_module() && twin.identity.edge,
@@ -217,13 +239,14 @@ impl Configuration {
             target,
             priority,
             metrics,
+            rollout,
         } = &self.spec;
         let queries = |entries: &mut dyn Iterator<Item = (&str, &str)>| {
             let queries: Object = entries.map(|(name, text)| (name.to_owned(), text.into())).collect();
             json!({ "results": {}, "queries": queries })
         };
         let system = self.system_metrics();
-        json!({
+        let mut document = json!({
             "id": id.as_str(),
             "schemaVersion": schema_version,
             "contentType": content_type,
@@ -236,6 +259,13 @@ impl Configuration {
             "systemMetrics": queries(&mut system.iter().map(|(name, text)| (*name, text.as_str()))),
             "metrics": queries(&mut metrics.iter().map(|(name, metric)| (name.as_str(), metric.text()))),
             "etag": self.etag().as_str(),
-        })
+        });
+        if let Some(staging) = rollout {
+            document["rollout"] = staging.to_json();
+        }
+        if let Some(stages) = &self.stages {
+            document["rolloutState"] = stages.state().to_json();
+        }
+        document
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{ConfigurationError, Content, ContentKind, Problem};
+use super::{ConfigurationError, Content, ContentKind, Problem, Staging};
 use crate::id::ConfigurationId;
 use crate::json::Object;
 use crate::limits::{
@@ -38,6 +38,8 @@ pub struct ConfigurationSpec {
     pub priority: u32,
     /// Custom queries by name, whose rows are counted.
     pub metrics: BTreeMap<String, Metric>,
+    /// How it comes into force wave by wave; at once if there is none.
+    pub rollout: Option<Staging>,
 }
 
 /// Which twins a configuration is for.
@@ -67,7 +69,9 @@ impl ConfigurationSpec {
         let content = Content::parse(content)?;
         let target = text("targetCondition", given("targetCondition"))?.unwrap_or_default();
         let target = TargetCondition::parse(target, Some(content.kind()))?;
+        let rollout = given("rollout").map(|rollout| Staging::parse(rollout, content.kind())).transpose()?;
         Ok(Self {
+            rollout,
             id,
             schema_version: name("schemaVersion", given("schemaVersion"))?,
             content_type: name("contentType", given("contentType"))?,

@@ -9,6 +9,7 @@ use hub_domain::configuration::{Configuration, ContentKind, Loss, Overridden, Re
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::json::Object;
 use hub_domain::query::Explanation;
+use hub_domain::rollout::Phase;
 use hub_domain::time::Timestamp;
 use hub_domain::twin::{ConfigurationStatus, Metadata, Twin, TwinDocument};
 use serde_json::Value;
@@ -215,7 +216,8 @@ impl Asked {
                 "its target condition is undefined here: something that it reads is absent or of another type"
                     .into()
             }
-            (None, Some(_)) => "its target condition is false here".into(),
+            (None, Some(true)) => not_admitted(configuration, &self.document(configuration).identity.id),
+            (None, Some(false)) => "its target condition is false here".into(),
         };
         ExplainedConfiguration {
             configuration: configuration.clone(),
@@ -224,6 +226,17 @@ impl Asked {
             reason,
             condition,
         }
+    }
+}
+
+fn not_admitted(configuration: &Configuration, id: &TwinId) -> String {
+    let phase = configuration.stages().map(|stages| &stages.state().phase);
+    match (phase, configuration.wave_of(id)) {
+        (Some(Phase::RollingBack { reason, .. }), _) => format!("its rollout was rolled back: {reason}"),
+        (Some(phase), Some((wave, _))) => {
+            format!("its wave, number {}, is not open; the rollout is {}", wave + 1, phase.as_str())
+        }
+        _ => "its target condition is about something else".into(),
     }
 }
 

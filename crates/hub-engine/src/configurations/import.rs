@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hub_domain::configuration::Configuration;
+use hub_domain::actor::Actor;
 use hub_domain::limits::CONFIGURATIONS_MAX;
 
 use super::contended;
@@ -25,7 +25,7 @@ impl Hub {
                     former.update(spec.clone(), editable, txn.now())?
                 }
                 None if set.len() >= CONFIGURATIONS_MAX => return Err(Error::TooManyConfigurations),
-                None => Configuration::create(spec.clone(), txn.now()),
+                None => self.new_configuration(&Actor::Hub, spec.clone(), txn.now()).await?,
             };
             txn.put_configuration(&spec.id, Some(Arc::new(configuration)));
             if txn.commit().await? {

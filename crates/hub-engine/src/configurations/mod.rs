@@ -1,6 +1,6 @@
 //! Automatic configurations: create, read, change and delete them, and count how they fare (S 8).
 //!
-//! [`settle`] keeps twins as their configurations want them whenever a twin changes; `reconcile::configurations` goes over
+//! [`staged`] is about those that come into force wave by wave. [`settle`] keeps twins as their configurations want them whenever a twin changes; `reconcile::configurations` goes over
 //! the twins when a configuration changes. Which configuration wins is `hub_domain::configuration`'s to say.
 
 mod apply;
@@ -9,6 +9,7 @@ mod import;
 pub mod preview;
 mod set;
 mod settle;
+mod staged;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -164,7 +165,8 @@ impl Hub {
             if set.len() >= CONFIGURATIONS_MAX {
                 return Err(Error::TooManyConfigurations);
             }
-            let configuration = Arc::new(Configuration::create(spec.clone(), txn.now()));
+            let new = self.new_configuration(&who.actor(), spec.clone(), txn.now()).await?;
+            let configuration = Arc::new(new);
             txn.put_configuration(&spec.id, Some(configuration.clone()));
             if txn.commit().await? {
                 return self.configuration_view(configuration).await;
@@ -266,6 +268,7 @@ impl Hub {
     }
 
     async fn configuration_view(&self, configuration: Arc<Configuration>) -> Result<ConfigurationView> {
+        let configuration = self.counted(configuration).await;
         let fares = self.index.configuration_counts(&configuration.spec().id);
         let mut system = BTreeMap::new();
         for (name, query) in configuration.system_metrics() {

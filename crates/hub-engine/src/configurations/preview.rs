@@ -1,5 +1,6 @@
 //! Dry run: what would change if configurations were written or removed, twin by twin, before anything is.
-//! It writes nothing, and decides by the same resolution as the real thing.
+//! It writes nothing, and decides by the same resolution as the real thing. A new configuration with a rollout is shown as it
+//! is when all of its waves are open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub struct Preview {
 }
 
 /// How a configuration would fare, in twins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PreviewFares {
     /// That it would target and does not now.
     pub enter: u64,
@@ -58,6 +59,8 @@ pub struct PreviewFares {
     pub targeted: u64,
     /// Where another configuration would win one of its paths.
     pub conflicts: u64,
+    /// How many in which wave, if it is new and has a rollout.
+    pub waves: Vec<u64>,
 }
 
 /// What would change of one twin.
@@ -109,6 +112,14 @@ impl Hub {
                     self.preview_twin(&mut preview, &entry, &before, &after, &changed, request.shown_max);
                 }
             }
+        }
+        for spec in request.put.iter().filter(|spec| now.get(&spec.id).is_none()) {
+            let (Some(staging), Some(fares)) = (&spec.rollout, preview.configurations.get_mut(&spec.id))
+            else {
+                continue;
+            };
+            let sizes = staging.policy.waves.sizes(fares.targeted);
+            fares.waves = sizes.map_err(|error| Error::Invalid(error.to_string()))?;
         }
         Ok(preview)
     }

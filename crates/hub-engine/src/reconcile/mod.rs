@@ -10,6 +10,7 @@ mod job_watch;
 mod jobs;
 mod parts;
 mod retirements;
+mod staged;
 mod transfer_export;
 mod transfer_import;
 mod transfers;
@@ -26,6 +27,7 @@ pub(crate) use events::pruned_position;
 pub(crate) use job_run::item_error;
 pub(crate) use jobs::run_jobs;
 pub(crate) use retirements::run_retirements;
+pub(crate) use staged::run_staged;
 pub(crate) use transfers::run_transfers;
 
 /// Sessions of the former process that are closed at once, before others get a turn.

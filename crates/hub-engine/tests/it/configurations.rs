@@ -338,7 +338,8 @@ async fn a_preview_says_what_would_come_and_changes_nothing() {
         PreviewRequest { put: vec![wider.clone(), lower.clone()], shown_max: 3, ..PreviewRequest::default() };
     let preview = test.hub.configurations_preview(&test.owner(), request).await.expect("previewed");
     assert_eq!((preview.looked_at, preview.touched, preview.changed, preview.misfit), (10, 10, 10, 0));
-    let fares = |enter, leave, conflicts| PreviewFares { enter, leave, targeted: 10, conflicts };
+    let fares =
+        |enter, leave, conflicts| PreviewFares { enter, leave, targeted: 10, conflicts, waves: Vec::new() };
     assert_eq!(
         preview.configurations,
         BTreeMap::from([(name("a"), fares(5, 0, 0)), (name("b"), fares(10, 0, 10))])

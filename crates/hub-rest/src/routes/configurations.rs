@@ -78,6 +78,16 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+pub async fn decide(
+    State(hub): State<Shared>,
+    Caller(who): Caller,
+    Path(id): Path<String>,
+    Json(body): Json,
+) -> Answer {
+    let decision = from_wire::rollout::decision(from_wire::json(&body)?)?;
+    Ok(answer(&hub.configuration_decide(&who, &from_wire::configuration_id(&id)?, &decision).await?))
+}
+
 /// What is wrong with queries is the answer, not an error.
 async fn test_queries(State(hub): State<Shared>, Caller(who): Caller, Json(body): Json) -> Answer {
     let test: QueriesTest = from_wire::json(&body)?;

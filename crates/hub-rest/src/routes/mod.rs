@@ -179,6 +179,11 @@ pub(crate) const ROUTES: &[Route] = &[
         rollouts::handlers,
     ),
     route(
+        "/api/configurations/{id}/rollout",
+        &[("post", "Pause, resume, approve, abort or roll back the rollout of a configuration")],
+        || post(configurations::decide),
+    ),
+    route(
         "/api/context",
         &[("get", "Where devices report facts, and named windows and places"), ("put", "Replace that")],
         rollouts::context_handlers,

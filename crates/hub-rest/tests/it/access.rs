@@ -68,6 +68,7 @@ const OPERATIONS: &[(&str, &str, Allowed, bool)] = &[
     ("get", "/api/jobs/{id}/devices", SERVICE, false),
     ("get", "/api/jobs/{id}/devices/{device}", SERVICE, false),
     ("get", "/api/jobs/{id}/devices/{device}/modules/{mid}", SERVICE, false),
+    ("post", "/api/configurations/{id}/rollout", WRITE, false),
     ("get", "/api/context", SERVICE, false),
     ("put", "/api/context", WRITE, false),
     ("post", "/api/configurations/preview", LOOK, false),
@@ -141,7 +142,9 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("post", "/api/jobs/preview") => json!({
             "job": { "type": "rebootDevice", "queryCondition": "*", "rollout": {} },
         }),
-        ("post", "/api/jobs/{id}/rollout") => json!({ "action": "pause" }),
+        ("post", "/api/jobs/{id}/rollout" | "/api/configurations/{id}/rollout") => {
+            json!({ "action": "pause" })
+        }
         ("post", "/api/import") => json!({ "id": "d", "moduleId": "imported" }),
         ("post", "/api/devices/{id}/replace") => json!({ "keepId": true }),
         ("post", "/api/devices/{id}/retire" | "/api/retired/{id}/restore") => json!({}),

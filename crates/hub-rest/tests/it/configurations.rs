@@ -344,3 +344,55 @@ async fn a_deployment_brings_its_modules() {
     server.delete("/devices/new").await.is(204);
     server.get("/devices/new/modules").await.error(404, "DeviceNotFound");
 }
+
+#[tokio::test]
+async fn rollouts_are_checked_shown_and_decided_about() {
+    let server = Server::start().await;
+    for n in 0..5 {
+        server.create(&format!("d{n}")).await;
+    }
+    let with = |rollout: Value| {
+        let mut body = body("*", 5, device_content(2));
+        body["rollout"] = rollout;
+        body
+    };
+    for (rollout, part) in [
+        (json!([]), "rollout"),
+        (json!({"waves": [{"percent": 120}]}), "rollout.waves"),
+        (json!({"limits": {"inFlight": 1}}), "for jobs only"),
+        (json!({"waves": [{"devices": 6}, {"rest": true}]}), "but there are 5"),
+    ] {
+        let words = put(&server, "fast", &with(rollout)).await.error(400, "ArgumentInvalid");
+        assert!(words.contains(part), "{words}");
+    }
+    let asked = json!({"waves": [{"devices": 2}, {"rest": true}], "advance": {"approval": "anyone"}});
+    let preview = json!({"configurations": [{"id": "fast", "content": device_content(2), "targetCondition": "*", "rollout": asked}]});
+    let preview = server.send("post", "/api/configurations/preview", &preview).await.ok();
+    assert_eq!(preview["configurations"]["fast"]["waves"], json!([2, 3]));
+    put(&server, "fast", &with(asked)).await.ok();
+    let path = "/api/configurations/fast/rollout";
+    let decide =
+        async |action: &str| server.send("post", path, &json!({ "action": action, "reason": "r" })).await;
+    decide("hurry").await.error(400, "ArgumentInvalid");
+    decide("resume").await.error(409, "GenericConflict");
+    server
+        .send("post", "/api/configurations/nope/rollout", &json!({"action": "pause"}))
+        .await
+        .error(404, "ConfigurationNotFound");
+    let paused = decide("pause").await.ok();
+    assert_eq!(
+        (&paused["rolloutState"]["phase"], &paused["rolloutState"]["reason"]),
+        (&json!("paused"), &json!("r"))
+    );
+    assert!(paused["rollout"]["seed"].is_u64(), "{paused}");
+    let read = server.get("/configurations/fast").await.ok();
+    let targets: u64 = read["rolloutState"]["waves"]
+        .as_array()
+        .expect("waves")
+        .iter()
+        .filter_map(|it| it["targets"].as_u64())
+        .sum();
+    assert_eq!(targets, 5);
+    decide("rollBack").await.ok();
+    assert_eq!(desired(&server, "d0").await, json!({}));
+}

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use hub_domain::configuration::{
-    Configuration, ConfigurationSpec, Content, Metric, Revision, TargetCondition,
+    Configuration, ConfigurationSpec, Content, Metric, Revision, Stages, Staging, TargetCondition,
 };
 use hub_domain::json::Object;
+use hub_domain::rollout::RolloutState;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,16 +29,35 @@ struct V1 {
     priority: u32,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     metrics: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rollout: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stages: Option<StagesV1>,
     counter: u64,
     created: i64,
     updated: i64,
     content_updated: i64,
 }
 
+#[derive(Serialize, Deserialize)]
+struct StagesV1 {
+    bounds: Vec<u64>,
+    state: Value,
+}
+
 /// The row of `configuration`.
 pub fn encode(configuration: &Configuration) -> Bytes {
-    let ConfigurationSpec { id: _, schema_version, content_type, labels, content, target, priority, metrics } =
-        configuration.spec();
+    let ConfigurationSpec {
+        id: _,
+        schema_version,
+        content_type,
+        labels,
+        content,
+        target,
+        priority,
+        metrics,
+        rollout,
+    } = configuration.spec();
     let Revision { counter, created, updated, content_updated } = configuration.revision();
     let record = V1 {
         schema_version: schema_version.clone(),
@@ -47,6 +67,10 @@ pub fn encode(configuration: &Configuration) -> Bytes {
         target: target.text().to_owned(),
         priority: *priority,
         metrics: metrics.iter().map(|(name, metric)| (name.clone(), metric.text().to_owned())).collect(),
+        rollout: rollout.as_ref().map(Staging::to_json),
+        stages: configuration
+            .stages()
+            .map(|stages| StagesV1 { bounds: stages.bounds().to_vec(), state: stages.state().to_json() }),
         counter,
         created: created.ticks(),
         updated: updated.ticks(),
@@ -71,6 +95,12 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<Configuration, StoreError> {
         let metric = field(key, "metrics", Metric::parse(&name, &text).ok())?;
         Ok((name, metric))
     });
+    let rollout =
+        record.rollout.map(|value| field(key, "rollout", Staging::parse(&value, content.kind()).ok()));
+    let stages = record.stages.map(|StagesV1 { bounds, state }| {
+        let state = RolloutState::from_json(&state).ok();
+        field(key, "stages", state.and_then(|state| Stages::of_parts(bounds, state)))
+    });
     let spec = ConfigurationSpec {
         id,
         schema_version: record.schema_version,
@@ -80,6 +110,7 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<Configuration, StoreError> {
         content,
         priority: record.priority,
         metrics: metrics.collect::<Result<_, StoreError>>()?,
+        rollout: rollout.transpose()?,
     };
     let revision = Revision {
         counter: record.counter,
@@ -87,5 +118,5 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<Configuration, StoreError> {
         updated: time(record.updated),
         content_updated: time(record.content_updated),
     };
-    Ok(Configuration::new(spec, revision))
+    Ok(Configuration::new(spec, revision).staged(stages.transpose()?))
 }

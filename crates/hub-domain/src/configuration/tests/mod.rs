@@ -1,6 +1,7 @@
 //! Tables of what is a configuration and what is not, and what its document says.
 
 mod properties;
+mod staged;
 mod transitions;
 
 use serde_json::{Value, json};
