@@ -3,8 +3,8 @@
 //! never fails and never panics. Must never know where rows come from: see [`Row`].
 //!
 //! Stages: `lexer` (text to tokens), `parser` and `expression` (tokens to `ast`), then `eval` (is the row in?),
-//! `select` (what of it is shown, and in which order), `aggregate` (over many rows), `plan` (what is read at all) and
-//! `explain` (why is the row in or out?).
+//! `select` (what of it is shown, and in which order), `aggregate` (over many rows), `plan` (what is read at all),
+//! `explain` (why is the row in or out?), `guard` and `standing` (which of many conditions can a change concern?).
 //! `first_edition` makes the same of a JSON document. `print` is the inverse of parsing. The rules for users are in
 //! `docs/query-language.md`.
 
@@ -17,12 +17,14 @@ mod explain;
 mod expression;
 mod first_edition;
 mod function;
+mod guard;
 mod lexer;
 mod parser;
 mod path;
 mod plan;
 mod print;
 mod select;
+mod standing;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -36,6 +38,7 @@ pub use explain::{EXPLAINED_VALUE_BYTES_MAX, Explanation, Read};
 pub use path::{Path, Root};
 pub use plan::{Plan, Term};
 pub use select::{SortKey, TopRows};
+pub use standing::{Look, Shown, Standing};
 
 /// Longest query or condition text, in characters (the documented limit of the service).
 pub const QUERY_TEXT_CHARS_MAX: usize = 8192;

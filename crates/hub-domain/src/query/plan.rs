@@ -215,6 +215,13 @@ impl Condition {
     }
 }
 
+/// Whether a part of a condition reads the path.
+pub(super) fn reads(expr: &Expr, path: &Path) -> bool {
+    let mut paths = BTreeSet::new();
+    collect_paths(expr, &mut paths);
+    paths.contains(path)
+}
+
 pub(super) fn collect_paths<'e>(expr: &'e Expr, paths: &mut BTreeSet<&'e Path>) {
     match expr {
         Expr::Undefined | Expr::Constant(_) => {}

@@ -190,15 +190,25 @@ pub(super) enum SortValue {
     Json(String),
 }
 
-impl From<Datum<'_>> for SortValue {
-    fn from(datum: Datum<'_>) -> Self {
-        match datum.unpacked() {
+impl SortValue {
+    /// `None` for arrays and objects, whose text is long.
+    pub(super) fn primitive(datum: Datum<'_>) -> Option<Self> {
+        Some(match datum.unpacked() {
             Datum::Undefined => SortValue::Undefined,
             Datum::Null => SortValue::Null,
             Datum::Bool(flag) => SortValue::Bool(flag),
             Datum::Number(number) => SortValue::Number(SortNumber(number)),
             Datum::Str(text) => SortValue::Text(text.into_owned()),
+            Datum::Json(_) => return None,
+        })
+    }
+}
+
+impl From<Datum<'_>> for SortValue {
+    fn from(datum: Datum<'_>) -> Self {
+        match datum.unpacked() {
             Datum::Json(value) => SortValue::Json(value.to_string()),
+            other => SortValue::primitive(other).unwrap_or(SortValue::Undefined),
         }
     }
 }
@@ -206,6 +216,13 @@ impl From<Datum<'_>> for SortValue {
 /// A finite number, in numeric order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SortNumber(f64);
+
+impl SortNumber {
+    /// Of any number but NaN.
+    pub(super) fn new(number: f64) -> Self {
+        Self(number)
+    }
+}
 
 impl Ord for SortNumber {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {

@@ -7,6 +7,7 @@ mod explain;
 mod first_edition;
 mod properties;
 mod semantics;
+mod standing;
 
 use serde_json::{Value, json};
 
