@@ -389,6 +389,97 @@ fn check_accounts(index: &Index, model: &Model) {
     }
 }
 
+/// A reader of a standing query: what he was told, folded, and what is still in his queue.
+struct Reader {
+    query: Arc<Query>,
+    number: usize,
+    queue: Arc<Queue>,
+    follow: Follow,
+    rows: BTreeMap<TwinId, Value>,
+}
+
+#[derive(Default)]
+struct Queue(std::sync::Mutex<VecDeque<Told>>);
+
+impl Sink for Queue {
+    fn tell(&self, told: Told) {
+        self.0.lock().expect("not poisoned").push_back(told);
+    }
+}
+
+impl Reader {
+    fn new(index: &Index, query: &Query) -> Self {
+        let (query, queue) = (Arc::new(query.clone()), Arc::new(Queue::default()));
+        let number = index.watch(query.clone(), queue.clone());
+        Self { query, number, queue, follow: Follow::default(), rows: BTreeMap::new() }
+    }
+
+    /// Takes the steps up to a moment, or all.
+    fn take_steps(&mut self, until: Option<Moment>) {
+        let mut queue = self.queue.0.lock().expect("not poisoned");
+        while let Some(told) = queue.pop_front_if(|told| until.is_none_or(|until| told.moment <= until)) {
+            if !self.follow.wants(&told) {
+                continue;
+            }
+            let (id, row) = (told.entry.id().clone(), self.query.project(&told.document()));
+            let former = match told.step {
+                watched::Step::Enter | watched::Step::Change => self.rows.insert(id.clone(), row.clone()),
+                watched::Step::Leave => self.rows.remove(&id),
+            };
+            assert_eq!(former.is_none(), told.step == watched::Step::Enter, "{id} of {}", self.query);
+            // Whoever is shown all is told of each write, also of one that writes what is there.
+            let is_change = told.step == watched::Step::Change;
+            let is_news = !is_change
+                || former != Some(row)
+                || self.query.item_type() == hub_domain::query::ItemType::Twin;
+            assert!(is_news, "no news of {id} of {}", self.query);
+        }
+    }
+
+    /// Takes a page of the rows, while others change what comes behind it.
+    fn take_page(&mut self, index: &Index, rows_max: usize) {
+        let query = self.query.clone();
+        let (moment, mut selection) = self.follow.page(index, &query);
+        self.take_steps(Some(moment));
+        let mut last = None;
+        for _ in 0..rows_max {
+            last = loop {
+                match selection.next() {
+                    Next::Found(entry) => break Some(entry),
+                    Next::Pause => {}
+                    Next::End => break None,
+                }
+            };
+            let Some(entry) = &last else { break };
+            let former = self.rows.insert(entry.id().clone(), query.project(&entry.document()));
+            assert_eq!(former, None, "{} came twice in {query}", entry.id());
+        }
+        self.follow.reached(last.map(|entry| entry.id().clone()));
+    }
+
+    fn expected(&self, model: &Model) -> BTreeMap<TwinId, Value> {
+        let is_module = source(&self.query) == Some(Source::Modules);
+        let rows = model.values().filter(|entry| entry.id().is_module() == is_module);
+        let rows = rows.filter(|entry| self.query.matches(&entry.document()));
+        rows.map(|entry| (entry.id().clone(), self.query.project(&entry.document()))).collect()
+    }
+}
+
+/// Queries that can stand, with all forms of what is shown.
+fn standing_query() -> impl Strategy<Value = Query> {
+    let shown = select(vec!["*", "deviceId", "tags.a", "properties.reported.a AS x, connectionState"]);
+    let any = testing::query().prop_filter("can stand", |query| query.check_live().is_ok());
+    let usual = (usual_query(), shown).prop_map(|(query, shown)| {
+        let condition = query.condition().to_string();
+        let text = match query.source() {
+            hub_domain::query::Source::DeviceModules => format!("SELECT {shown} {condition}"),
+            source => format!("SELECT {shown} FROM {source} WHERE {condition}"),
+        };
+        Query::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    });
+    prop_oneof![3 => usual, 1 => any]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -428,5 +519,42 @@ proptest! {
             index.apply(1000, &[Change::Deleted(id)]);
         }
         check_accounts(&index, &Model::new());
+    }
+
+    #[test]
+    fn what_standing_queries_are_told_is_what_they_would_answer(
+        limits in limits(),
+        steps in vec(step(), 1..50),
+        queries in vec(standing_query(), 5),
+        begin in any::<proptest::sample::Index>(),
+        rows_max in 1usize..4,
+    ) {
+        let index = Index::with_limits(limits);
+        let mut model = Model::new();
+        let begin = begin.index(steps.len());
+        for (version, step) in (1..).zip(&steps[..begin]) {
+            take(&index, &mut model, version, step);
+        }
+        let mut readers: Vec<_> = queries.iter().map(|query| Reader::new(&index, query)).collect();
+        for (version, step) in (begin as u64 + 1..).zip(&steps[begin..]) {
+            take(&index, &mut model, version, step);
+            for reader in &mut readers {
+                // A page between two changes, until there are no more; then all that was told.
+                if reader.follow.is_whole() {
+                    reader.take_steps(None);
+                    prop_assert_eq!(&reader.rows, &reader.expected(&model), "{}", reader.query);
+                } else {
+                    reader.take_page(&index, rows_max);
+                }
+            }
+        }
+        for reader in &mut readers {
+            while !reader.follow.is_whole() {
+                reader.take_page(&index, rows_max);
+            }
+            prop_assert_eq!(&reader.rows, &reader.expected(&model), "{}", reader.query);
+            index.unwatch(reader.number);
+        }
+        prop_assert!(index.read().watched.is_empty());
     }
 }

@@ -9,6 +9,7 @@ mod cell;
 mod chunk;
 mod column;
 mod entry;
+mod follow;
 mod groups;
 mod limits;
 mod memory;
@@ -17,26 +18,30 @@ mod row;
 mod selection;
 mod shred;
 mod table;
+mod watched;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hub_domain::id::{ConfigurationId, DeviceId, TwinId};
 use hub_domain::identity::{Identity, Status};
-use hub_domain::query::{Condition, Path};
+use hub_domain::query::{Condition, Path, Query};
 use hub_domain::session::StoredSession;
 use hub_domain::time::Timestamp;
 use hub_domain::twin::{ConfigurationStatus, Twin};
 
 pub use entry::{Entry, Live};
+pub use follow::Follow;
 pub use limits::Limits;
 pub use memory::Memory;
 pub use paths::PathMemory;
 pub use selection::{Next, Selection, Work};
+pub use watched::{Moment, Sink, Step, Told};
 
 use entry::Slot;
 use paths::Paths;
 use table::{Shared, Table};
+use watched::{Side, Watched};
 
 /// One step of the index, made by one commit.
 #[derive(Clone, Debug)]
@@ -86,6 +91,22 @@ struct State {
     open: VecDeque<Arc<Entry>>,
     /// How the configurations fare that any twin lists.
     fares: HashMap<ConfigurationId, Fares>,
+    watched: Watched,
+    /// The commit that was applied last.
+    version: u64,
+}
+
+/// The rows that a commit changes, as they were and as they are; only noted if somebody watches.
+#[derive(Default)]
+struct Moved(Option<BTreeMap<TwinId, (Option<Side>, Option<Side>)>>);
+
+impl Moved {
+    fn note(&mut self, id: &TwinId, before: Option<&Arc<Entry>>, after: Option<&Arc<Entry>>) {
+        if let Some(rows) = &mut self.0 {
+            let row = rows.entry(id.clone()).or_insert_with(|| (before.map(Side::of), None));
+            row.1 = after.map(Side::of);
+        }
+    }
 }
 
 /// Twins by how a configuration fares there.
@@ -137,9 +158,10 @@ impl State {
         }
     }
 
-    fn insert(&mut self, entry: Entry, former: Option<&Entry>, limits: &Limits) {
+    fn insert(&mut self, entry: Entry, former: Option<&Arc<Entry>>, moved: &mut Moved, limits: &Limits) {
         let entry = Arc::new(entry);
-        self.put(&entry, Slot::Open(entry.clone()), former, limits);
+        moved.note(entry.id(), former, Some(&entry));
+        self.put(&entry, Slot::Open(entry.clone()), former.map(AsRef::as_ref), limits);
         self.open.push_back(entry);
         while self.open.len() > limits.open_twins_max
             && let Some(entry) = self.open.pop_front()
@@ -204,13 +226,14 @@ impl Index {
     pub fn apply(&self, version: u64, changes: &[Change]) {
         let mut state = self.write();
         let mut created: Option<Arc<Identity>> = None;
+        let mut moved = Moved((!state.watched.is_empty()).then(BTreeMap::new));
         for change in changes {
             match change {
                 Change::Identity(identity) => match state.get(&identity.id).map(Slot::open) {
                     Some(former) => {
                         let identity = identity.clone();
                         let entry = Entry { identity, identity_version: version, ..Entry::clone(&former) };
-                        state.insert(entry, Some(&former), &self.limits);
+                        state.insert(entry, Some(&former), &mut moved, &self.limits);
                     }
                     None => created = Some(identity.clone()),
                 },
@@ -229,27 +252,38 @@ impl Index {
                         },
                         (None, None) => continue,
                     };
-                    state.insert(entry, former.as_deref(), &self.limits);
+                    state.insert(entry, former.as_ref(), &mut moved, &self.limits);
                 }
                 Change::Deleted(id) => {
                     let (table, shared) = state.table(id, &self.limits);
                     if let Some(former) = table.remove(id, shared) {
+                        moved.note(id, Some(&former), None);
                         state.count(&former, -1);
                     }
                 }
             }
         }
         state.shrink(&self.limits);
+        state.version = version;
+        for (before, after) in moved.0.into_iter().flat_map(BTreeMap::into_values) {
+            state.watched.tell(version, before.as_ref(), after.as_ref());
+        }
     }
 
     /// Notes that a device attached or went, if its entry still has this live side.
     pub fn set_connected(&self, id: &TwinId, live: &Arc<Live>, connected: bool, now: Timestamp) {
         let mut state = self.write();
+        let row = state.get(id).filter(|row| Arc::ptr_eq(row.live(), live));
+        let watched = row.filter(|_| !state.watched.is_empty()).map(Slot::open);
+        let is_row = row.is_some();
+        let before = watched.as_ref().map(Side::of);
         live.set_connected(connected, now);
-        if state.get(id).is_some_and(|row| Arc::ptr_eq(row.live(), live)) {
+        if is_row {
             let (table, shared) = state.table(id, &self.limits);
             table.set_connected(id, live.connection().state(), shared);
         }
+        let (version, after) = (state.version, watched.as_ref().map(Side::of));
+        state.watched.tell(version, before.as_ref(), after.as_ref());
     }
 
     /// The entry of `id`.
@@ -273,9 +307,32 @@ impl Index {
         paths: impl IntoIterator<Item = &'q Path>,
         after: Option<&TwinId>,
     ) -> Selection<'q> {
+        self.select_now(source, condition, paths, after).1
+    }
+
+    /// The same, and which moment it is: every later change comes after it.
+    pub fn select_now<'q>(
+        &self,
+        source: Source,
+        condition: &'q Condition,
+        paths: impl IntoIterator<Item = &'q Path>,
+        after: Option<&TwinId>,
+    ) -> (Moment, Selection<'q>) {
         let state = self.read();
         let chunks = state.source(source).chunks_after(after).to_vec();
-        Selection::new(condition, paths, after.cloned(), chunks, &state.paths)
+        let selection = Selection::new(condition, paths, after.cloned(), chunks, &state.paths);
+        (state.watched.moment(state.version), selection)
+    }
+
+    /// Lets a query stand: from now on `sink` is told what every change does to its rows. The query can stand, see
+    /// [`Query::check_live`]. Returns the number for [`Index::unwatch`].
+    pub fn watch(&self, query: Arc<Query>, sink: Arc<dyn Sink>) -> usize {
+        self.write().watched.insert(query, sink)
+    }
+
+    /// Ends what [`Index::watch`] began.
+    pub fn unwatch(&self, number: usize) {
+        self.write().watched.remove(number);
     }
 
     /// The modules of a device, in the order of their ids.

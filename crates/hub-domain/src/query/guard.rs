@@ -116,4 +116,3 @@ fn collect_crossings(expr: &Expr, path: &Path, found: &mut Vec<Test>) -> bool {
         },
     }
 }
-

@@ -4,7 +4,8 @@
 //!
 //! Stages: `lexer` (text to tokens), `parser` and `expression` (tokens to `ast`), then `eval` (is the row in?),
 //! `select` (what of it is shown, and in which order), `aggregate` (over many rows), `plan` (what is read at all),
-//! `explain` (why is the row in or out?), `guard` and `standing` (which of many conditions can a change concern?).
+//! `explain` (why is the row in or out?), `guard` and `standing` (which of many
+//! conditions can a change concern?), `live` (can the query stand?).
 //! `first_edition` makes the same of a JSON document. `print` is the inverse of parsing. The rules for users are in
 //! `docs/query-language.md`.
 
@@ -19,6 +20,7 @@ mod first_edition;
 mod function;
 mod guard;
 mod lexer;
+mod live;
 mod parser;
 mod path;
 mod plan;

@@ -51,7 +51,14 @@ fn sections<'l>(look: Look<'l>, before: &Value, after: &Value) -> Vec<usize> {
 
 fn usual() -> impl Strategy<Value = Condition> {
     let path = || {
-        select(vec!["tags.a", "tags.b", "tags.a.b", "properties.reported.a", "properties.desired.a", "status"])
+        select(vec![
+            "tags.a",
+            "tags.b",
+            "tags.a.b",
+            "properties.reported.a",
+            "properties.desired.a",
+            "status",
+        ])
     };
     let constant = || select(vec!["'a'", "'b'", "0", "1", "2", "-1", "1.5", "null", "true"]);
     let operator = || select(vec!["=", "=", "!=", "<", "<=", ">", ">="]);
@@ -86,10 +93,12 @@ fn usual_row() -> impl Strategy<Value = Value> {
         ]
     };
     let section = || proptest::collection::btree_map(select(vec!["a", "b"]), value(), 0..3);
-    (section(), section(), section(), select(vec!["a", "enabled"])).prop_map(|(tags, desired, reported, status)| {
-        json!({"deviceId": "d", "status": status, "version": 1, "tags": tags,
+    (section(), section(), section(), select(vec!["a", "enabled"])).prop_map(
+        |(tags, desired, reported, status)| {
+            json!({"deviceId": "d", "status": status, "version": 1, "tags": tags,
             "properties": {"desired": desired, "reported": reported}})
-    })
+        },
+    )
 }
 
 fn any_row() -> impl Strategy<Value = Value> {
