@@ -13,7 +13,7 @@ use hub_domain::json::Object;
 use hub_index::Entry;
 use serde_json::Value;
 
-use super::set::{ConfigurationSet, Touched};
+use super::set::ConfigurationSet;
 use super::{Matching, may_read};
 use crate::Hub;
 use crate::access::Principal;
@@ -167,8 +167,8 @@ impl Hub {
         let mut matching = self.known(now, entry);
         matching.retain(|id, one| !changed.contains(id) && one.spec().content.kind() != ContentKind::Edge);
         let document = entry.document();
-        let new = then.concerned(kind_of(entry), Touched::Configurations(changed));
-        matching.extend(new.into_iter().filter(|one| one.targets(&document)).map(named));
+        let new = then.changed(kind_of(entry), changed);
+        matching.extend(new.filter(|one| one.targets(&document)).map(named));
         matching.extend(self.deployments_of(then, entry));
         matching
     }

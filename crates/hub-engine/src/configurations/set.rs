@@ -1,12 +1,15 @@
 //! The configurations in force, and which of them a change can concern. Immutable: a write makes a new set.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hub_domain::configuration::{Configuration, ContentKind};
 use hub_domain::id::ConfigurationId;
-use hub_domain::query::Root;
+use hub_domain::query::{Root, Row, Shown, Standing};
 use hub_domain::twin::TwinChange;
+
+/// What changes when a device comes or goes.
+const CONNECTION_ROOTS: [Root; 2] = [Root::ConnectionState, Root::LastActivityTime];
 
 /// What changed of a twin or its owner.
 #[derive(Clone, Copy, Debug)]
@@ -52,37 +55,19 @@ pub(crate) struct ConfigurationSet {
     edge: Interest,
 }
 
-/// The configurations of one kind by what their conditions read.
+/// The configurations of one kind, and who of them is concerned by what.
 #[derive(Debug, Default)]
 struct Interest {
     all: Vec<Arc<Configuration>>,
-    /// By the first key below tags or reported properties; without a key those that read a section or a system field whole.
-    readers: HashMap<(Root, Option<String>), Vec<Arc<Configuration>>>,
+    /// Their conditions by their places in `all`.
+    standing: Standing,
 }
 
 impl Interest {
     fn add(&mut self, configuration: &Arc<Configuration>) {
+        let condition = configuration.spec().target.condition();
+        self.standing.insert(self.all.len(), condition, &Shown::Paths(Vec::new()));
         self.all.push(configuration.clone());
-        let paths = configuration.spec().target.condition().paths();
-        let keys: BTreeSet<_> = paths
-            .into_iter()
-            .map(|path| match path.root() {
-                root @ (Root::Tags | Root::Reported) => (root, path.segments().first().cloned()),
-                root => (root, None),
-            })
-            .collect();
-        for key in keys {
-            self.readers.entry(key).or_default().push(configuration.clone());
-        }
-    }
-
-    fn of_keys<'s, 'k>(
-        &'s self,
-        root: Root,
-        keys: impl Iterator<Item = &'k String>,
-    ) -> impl Iterator<Item = &'s Arc<Configuration>> {
-        let keys = keys.map(|key| Some(key.clone())).chain([None]);
-        keys.filter_map(move |key| self.readers.get(&(root, key))).flatten()
     }
 }
 
@@ -145,37 +130,56 @@ impl ConfigurationSet {
         &self.interest(kind).all
     }
 
-    /// Whether any condition of this kind reads whether devices are connected.
-    pub(crate) fn reads_connection(&self, kind: ContentKind) -> bool {
-        let readers = &self.interest(kind).readers;
-        readers.contains_key(&(Root::ConnectionState, None))
-            || readers.contains_key(&(Root::LastActivityTime, None))
-    }
-
-    /// Those of one kind whose answer to "does it target this twin?" the change can have altered. Some come twice.
-    pub(crate) fn concerned(&self, kind: ContentKind, touched: Touched<'_>) -> Vec<&Arc<Configuration>> {
-        let interest = self.interest(kind);
+    /// Whether any condition of this kind may read what changed.
+    pub(crate) fn reads(&self, kind: ContentKind, touched: Touched<'_>) -> bool {
+        let Interest { all, standing } = self.interest(kind);
         match touched {
-            Touched::All | Touched::Unknown => interest.all.iter().collect(),
-            Touched::Configurations(ids) => {
-                let known = ids.iter().filter_map(|id| self.all.get(id));
-                known.filter(|configuration| configuration.spec().content.kind() == kind).collect()
-            }
-            Touched::Connection => {
-                let roots = [Root::ConnectionState, Root::LastActivityTime];
-                roots.into_iter().flat_map(|root| interest.of_keys(root, [].iter())).collect()
-            }
-            Touched::Identity => {
-                let system = |root: &Root| !matches!(root, Root::Tags | Root::Reported);
-                let readers = interest.readers.iter().filter(|((root, _), _)| system(root));
-                readers.flat_map(|(_, readers)| readers).collect()
-            }
-            Touched::Sections(change) => {
-                let tags = change.tags.iter().flat_map(|patch| interest.of_keys(Root::Tags, patch.keys()));
-                let reported =
-                    change.reported.iter().flat_map(|patch| interest.of_keys(Root::Reported, patch.keys()));
-                tags.chain(reported).collect()
+            Touched::Connection => CONNECTION_ROOTS.iter().any(|root| standing.reads(*root)),
+            Touched::Identity => standing.reads_system(),
+            Touched::Sections(_) | Touched::All | Touched::Configurations(_) | Touched::Unknown => {
+                !all.is_empty()
             }
         }
+    }
+
+    /// Those of one kind among some that changed.
+    pub(crate) fn changed(
+        &self,
+        kind: ContentKind,
+        ids: &BTreeSet<ConfigurationId>,
+    ) -> impl Iterator<Item = &Arc<Configuration>> {
+        let known = ids.iter().filter_map(|id| self.all.get(id));
+        known.filter(move |configuration| configuration.spec().content.kind() == kind)
+    }
+
+    /// Those of one kind that a change may have made to target a twin, which is now as `after`. If `before` is known, also
+    /// those that may target it no more.
+    pub(crate) fn concerned(
+        &self,
+        kind: ContentKind,
+        touched: Touched<'_>,
+        before: Option<&dyn Row>,
+        after: &dyn Row,
+    ) -> Vec<&Arc<Configuration>> {
+        let Interest { all, standing } = self.interest(kind);
+        let found = match touched {
+            Touched::Configurations(ids) => return self.changed(kind, ids).collect(),
+            Touched::All | Touched::Unknown => standing.all_for(after),
+            Touched::Connection => {
+                let look = standing.look(before, after);
+                CONNECTION_ROOTS.iter().fold(look, |look, root| look.root(*root)).finish()
+            }
+            Touched::Identity => standing.look(before, after).system().finish(),
+            Touched::Sections(TwinChange { tags, reported, .. }) => {
+                let mut look = standing.look(before, after);
+                for (section, patch) in [(Root::Tags, tags), (Root::Reported, reported)] {
+                    if let Some(patch) = patch {
+                        look = look.keys(section, patch.keys());
+                    }
+                }
+                look.finish()
+            }
+        };
+        found.into_iter().map(|place| &all[place]).collect()
     }
 }

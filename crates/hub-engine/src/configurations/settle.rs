@@ -46,10 +46,7 @@ impl Txn<'_> {
         let set = self.configurations();
         let kinds =
             [if id.is_module() { ContentKind::Module } else { ContentKind::Device }, ContentKind::Edge];
-        let concerned = kinds.into_iter().any(|kind| match touched {
-            Touched::Connection => set.reads_connection(kind),
-            _ => !set.concerned(kind, touched).is_empty(),
-        });
+        let concerned = kinds.into_iter().any(|kind| set.reads(kind, touched));
         if concerned && self.twin_entry(id).is_ok() {
             self.connection = connection.map(|connection| (id.clone(), connection));
             self.settle(&set, id, touched);
@@ -78,9 +75,12 @@ impl Txn<'_> {
         let kind = if id.is_module() { ContentKind::Module } else { ContentKind::Device };
         let mut matching = Matching::new();
         let mut changed = false;
+        let document = current.document();
         for known in current.twin.configurations.keys() {
             match set.get(known) {
-                Some(configuration) if configuration.spec().content.kind() == kind => {
+                Some(configuration)
+                    if configuration.spec().content.kind() == kind && configuration.targets(&document) =>
+                {
                     matching.insert(known.clone(), configuration.clone());
                 }
                 // Deployments are looked up at the device, below.
@@ -88,14 +88,13 @@ impl Txn<'_> {
                 _ => changed = true,
             }
         }
-        let document = current.document();
-        for configuration in set.concerned(kind, touched) {
-            let is_target = configuration.targets(&document);
-            let of_id = configuration.spec().id.clone();
-            changed |= match is_target {
-                true => matching.insert(of_id, configuration.clone()).is_none(),
-                false => matching.remove(&of_id).is_some(),
-            };
+        // Those that target it already were just looked at, so only new ones are looked for.
+        for configuration in set.concerned(kind, touched, None, &document) {
+            let id = &configuration.spec().id;
+            if !matching.contains_key(id) && configuration.targets(&document) {
+                matching.insert(id.clone(), configuration.clone());
+                changed = true;
+            }
         }
         if id.is_module() {
             let deployments = self.deployments(set, id);
@@ -119,14 +118,14 @@ impl Txn<'_> {
         let id = &device.identity.id;
         let before = self.hub.index.get(id);
         let was_edge = before.as_ref().is_some_and(|entry| entry.identity.edge);
-        let concerned = set.concerned(ContentKind::Edge, touched);
         let forced = touched.is_forced();
-        let Some(before) =
-            before.filter(|_| (was_edge || device.identity.edge) && (forced || !concerned.is_empty()))
-        else {
+        let Some(before) = before.filter(|_| {
+            (was_edge || device.identity.edge) && (forced || set.reads(ContentKind::Edge, touched))
+        }) else {
             return;
         };
         let (old, new) = (before.document(), device.document());
+        let concerned = set.concerned(ContentKind::Edge, touched, Some(&old), &new);
         let differs =
             concerned.iter().any(|configuration| configuration.targets(&old) != configuration.targets(&new));
         if !forced && !differs && was_edge == device.identity.edge {

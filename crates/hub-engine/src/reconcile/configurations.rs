@@ -156,8 +156,8 @@ fn is_touched(hub: &Hub, unswept: &Unswept, entry: &Entry) -> bool {
         return true;
     }
     let targeted = |kind, entry: &Entry| {
-        let changed = unswept.set.concerned(kind, Touched::Configurations(&unswept.changed));
-        changed.into_iter().any(|configuration| configuration.targets(&entry.document()))
+        let mut changed = unswept.set.changed(kind, &unswept.changed);
+        changed.any(|configuration| configuration.targets(&entry.document()))
     };
     match &entry.id().module {
         None => targeted(ContentKind::Device, entry),
