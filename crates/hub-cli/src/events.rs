@@ -1,26 +1,14 @@
 //! The event stream of the hub as commands read it: server-sent events, taken up again where it broke.
 //! It must never skip an event in silence: what is gone is said.
 
-use std::time::Duration;
-
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use hub_api::event::{END, Event, StreamEnd};
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
 use crate::client::Client;
 use crate::error::{Error, Exit, Result};
 use crate::output::note;
-
-/// The hub says more often than this that it lives.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Pause before the stream is taken up again; doubled after each failure.
-const RESUME_PAUSE_MIN: Duration = Duration::from_millis(500);
-/// Longest such pause.
-const RESUME_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Longest line of the stream: a message of 256 KB with every byte escaped, and room for the rest.
-const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+use crate::sse::{Lines, Pauses};
 
 /// Which events are wanted.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +19,22 @@ pub struct Filter {
     pub device: Option<String>,
     /// After this position; `None` is from now on.
     pub after: Option<String>,
+}
+
+impl Filter {
+    fn request(&self, client: &Client) -> RequestBuilder {
+        let mut request = client.request(Method::GET, &["api", "events"]);
+        if !self.sources.is_empty() {
+            request = request.query(&[("source", self.sources.join(","))]);
+        }
+        if let Some(device) = &self.device {
+            request = request.query(&[("device", device)]);
+        }
+        if let Some(after) = &self.after {
+            request = request.query(&[("after", after)]);
+        }
+        request
+    }
 }
 
 /// One event with its position.
@@ -101,22 +105,21 @@ pub struct Events {
 impl Events {
     /// Opens the stream; errs if the hub refuses.
     pub async fn open(client: &Client, filter: Filter) -> Result<Events> {
-        let open = Some(Lines::open(client, &filter).await?);
+        let open = Some(Lines::open(client, filter.request(client)).await?);
         Ok(Events { client: client.clone(), filter, open })
     }
 
     /// The next event. Errs only if the hub refuses the reader.
     pub async fn next(&mut self) -> Result<Received> {
-        let mut pause = RESUME_PAUSE_MIN;
+        let mut pauses = Pauses::default();
         loop {
             let lines = match &mut self.open {
                 Some(lines) => lines,
-                None => match Lines::open(&self.client, &self.filter).await {
+                None => match Lines::open(&self.client, self.filter.request(&self.client)).await {
                     Ok(lines) => self.open.insert(lines),
                     Err(error) if error.exit == Exit::Offline => {
-                        note(&format!("{error}; trying again in {} s", pause.as_secs_f32()));
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(RESUME_PAUSE_MAX);
+                        note(&format!("{error}; trying again in {} s", pauses.seconds()));
+                        pauses.pause().await;
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -134,8 +137,7 @@ impl Events {
                 Err(text) => {
                     note(&format!("the event stream broke ({text}); taking it up again"));
                     self.open = None;
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RESUME_PAUSE_MAX);
+                    pauses.pause().await;
                 }
             }
         }
@@ -155,103 +157,8 @@ impl Events {
             }
         }
         self.open = None;
-        tokio::time::sleep(RESUME_PAUSE_MIN).await;
+        Pauses::default().pause().await;
         Ok(())
-    }
-}
-
-/// One message of the stream.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Message {
-    id: String,
-    name: String,
-    data: String,
-}
-
-type Chunks = BoxStream<'static, reqwest::Result<Vec<u8>>>;
-
-/// The lines of an open stream.
-struct Lines {
-    chunks: Chunks,
-    parser: Parser,
-}
-
-impl Lines {
-    async fn open(client: &Client, filter: &Filter) -> Result<Lines> {
-        let mut request = client.request(Method::GET, &["api", "events"]);
-        if !filter.sources.is_empty() {
-            request = request.query(&[("source", filter.sources.join(","))]);
-        }
-        if let Some(device) = &filter.device {
-            request = request.query(&[("device", device)]);
-        }
-        if let Some(after) = &filter.after {
-            request = request.query(&[("after", after)]);
-        }
-        let response = client.send(request).await?;
-        let chunks = response.bytes_stream().map(|chunk| chunk.map(|bytes| bytes.to_vec())).boxed();
-        Ok(Lines { chunks, parser: Parser::default() })
-    }
-
-    async fn message(&mut self) -> Result<Message, String> {
-        loop {
-            if let Some(message) = self.parser.next() {
-                return Ok(message);
-            }
-            match tokio::time::timeout(SILENCE_MAX, self.chunks.next()).await {
-                Err(_) => return Err("the hub is silent".into()),
-                Ok(None) => return Err("the hub closed it".into()),
-                Ok(Some(Err(error))) => return Err(error.to_string()),
-                Ok(Some(Ok(chunk))) => self.parser.push(&chunk)?,
-            }
-        }
-    }
-}
-
-/// Bytes to messages.
-#[derive(Default)]
-struct Parser {
-    bytes: Vec<u8>,
-    message: Message,
-}
-
-impl Parser {
-    fn push(&mut self, chunk: &[u8]) -> Result<(), String> {
-        if self.bytes.len() + chunk.len() > LINE_BYTES_MAX {
-            return Err(format!("a line of it is longer than {LINE_BYTES_MAX} bytes"));
-        }
-        self.bytes.extend_from_slice(chunk);
-        Ok(())
-    }
-
-    fn next(&mut self) -> Option<Message> {
-        let mut start = 0;
-        let mut found = None;
-        while let Some(length) = self.bytes[start..].iter().position(|byte| *byte == b'\n') {
-            let line = String::from_utf8_lossy(&self.bytes[start..start + length]).into_owned();
-            start += length + 1;
-            if self.line(line.trim_end_matches('\r')) {
-                found = Some(std::mem::take(&mut self.message));
-                break;
-            }
-        }
-        self.bytes.drain(..start);
-        found
-    }
-
-    /// Takes a line; true when it ends a message that has data.
-    fn line(&mut self, line: &str) -> bool {
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "" if line.is_empty() => return !self.message.data.is_empty(),
-            "id" => self.message.id = value.into(),
-            "event" => self.message.name = value.into(),
-            "data" if self.message.data.is_empty() => self.message.data = value.into(),
-            "data" => self.message.data = format!("{}\n{value}", self.message.data),
-            _ => {}
-        }
-        false
     }
 }
 
@@ -289,25 +196,5 @@ mod tests {
             json!({"actor": {"kind": "hub"}, "changes": [rate]}),
             "  by the hub\n    properties.desired.rate  - -> 5  (configuration c)",
         );
-    }
-
-    #[test]
-    fn messages_come_whole_however_the_bytes_are_cut() {
-        let text =
-            b": keep alive\n\nid: 4.0\nevent: twin\ndata: {\"a\":1}\n\nid: 5.0\r\ndata: x\r\ndata: y\r\n\r\n";
-        let expected = [("4.0", "twin", "{\"a\":1}"), ("5.0", "", "x\ny")];
-        for size in 1..text.len() {
-            let mut parser = Parser::default();
-            let mut found = Vec::new();
-            for chunk in text.chunks(size) {
-                parser.push(chunk).expect("short enough");
-                while let Some(message) = parser.next() {
-                    found.push(message);
-                }
-            }
-            let found: Vec<_> =
-                found.iter().map(|m| (m.id.as_str(), m.name.as_str(), m.data.as_str())).collect();
-            assert_eq!(found, expected, "in pieces of {size}");
-        }
     }
 }

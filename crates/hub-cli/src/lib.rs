@@ -7,6 +7,7 @@ mod credential;
 pub mod error;
 mod events;
 mod output;
+mod sse;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

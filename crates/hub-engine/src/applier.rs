@@ -60,6 +60,8 @@ impl Applier {
         ),
         last: u64,
     ) -> Self {
+        // Says which commit the index is at.
+        index.apply(last, &[]);
         let queue = Mutex::new(Queue { next: last + 1, waiting: BTreeMap::new() });
         let changed = broadcast::Sender::new(TWIN_CHANGES_MAX);
         let newest = watch::Sender::new(last);

@@ -53,6 +53,16 @@ pub const QUERY_CHUNK_ENTRIES: usize = 256;
 pub const EXPLAIN_CONFIGURATIONS_MAX: usize = 100;
 /// Paths of the index of which the status tells how large they are: those given up, then the largest.
 pub const STATUS_PATHS_MAX: usize = 20;
+/// Queries that stand at the same time.
+pub const WATCHES_MAX: usize = 4096;
+/// Rows and steps of a standing query that its reader is given at once; they wait in memory until he takes them.
+pub const WATCH_PAGE_ROWS: usize = 32;
+/// Steps that may wait for each reader of a standing query, however many wait for others.
+pub const WATCH_QUEUE_STEPS_SHARE: usize = 8;
+/// Steps that may wait for one reader; if there are more he is cut off. Some seconds of a busy fleet.
+pub const WATCH_QUEUE_STEPS_MAX: usize = 4096;
+/// Steps that may wait for all readers beyond the share of each. A step keeps a twin as it was, some kilobytes.
+pub const WATCH_BACKLOG_STEPS_MAX: usize = 32_768;
 /// Rows of the event log that one read looks at.
 pub const EVENT_SCAN_ROWS_MAX: usize = 1000;
 /// How often old events are removed.

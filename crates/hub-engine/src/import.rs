@@ -7,6 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use hub_domain::actor::Actor;
 use hub_domain::id::{JobId, TwinId};
@@ -20,17 +21,19 @@ use crate::access::Principal;
 use crate::bulk::BulkItem;
 use crate::config::{
     EXPORTS_AT_ONCE_MAX, IMPORT_BATCH_ATTEMPTS_MAX, IMPORT_BATCH_ITEMS, IMPORT_BATCHES_IN_FLIGHT,
-    IMPORT_ITEMS_MAX, IMPORTS_AT_ONCE_MAX,
+    IMPORT_ITEMS_MAX, IMPORTS_AT_ONCE_MAX, WATCHES_MAX,
 };
 use crate::error::{Error, Result};
 use crate::line_format::LineFormat;
 use crate::tasks::TaskKind;
 use crate::transact::Txn;
 
-/// How many imports and exports may run.
+/// How many imports and exports may run, and queries stand.
 pub(crate) struct Streams {
     imports: Arc<Semaphore>,
     pub(crate) exports: Arc<Semaphore>,
+    pub(crate) watches: Arc<Semaphore>,
+    pub(crate) watch_backlog: Arc<AtomicUsize>,
 }
 
 impl Default for Streams {
@@ -38,6 +41,8 @@ impl Default for Streams {
         Self {
             imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE_MAX)),
             exports: Arc::new(Semaphore::new(EXPORTS_AT_ONCE_MAX)),
+            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            watch_backlog: Arc::default(),
         }
     }
 }

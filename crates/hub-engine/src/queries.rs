@@ -5,6 +5,7 @@
 
 mod explain;
 mod scan;
+pub mod watch;
 
 use std::fmt::Display;
 use std::sync::atomic::Ordering;

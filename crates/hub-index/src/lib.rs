@@ -98,7 +98,9 @@ struct State {
 
 /// The rows that a commit changes, as they were and as they are; only noted if somebody watches.
 #[derive(Default)]
-struct Moved(Option<BTreeMap<TwinId, (Option<Side>, Option<Side>)>>);
+struct Moved(Option<BTreeMap<TwinId, BeforeAfter>>);
+
+type BeforeAfter = (Option<Side>, Option<Side>);
 
 impl Moved {
     fn note(&mut self, id: &TwinId, before: Option<&Arc<Entry>>, after: Option<&Arc<Entry>>) {

@@ -61,6 +61,8 @@ fn schemas() -> Map<String, Value> {
     schema::<hub_api::retirement::KnownPart>(into);
     schema::<hub_api::event::Event>(into);
     schema::<hub_api::event::StreamEnd>(into);
+    schema::<hub_api::watch::WatchedRow>(into);
+    schema::<hub_api::watch::WatchReady>(into);
     schema::<hub_api::artifact::Artifact>(into);
     schema::<hub_api::artifact::GrantRequest>(into);
     schema::<hub_api::artifact::Grant>(into);

@@ -3,6 +3,7 @@
 pub mod explain;
 pub mod retirement;
 pub mod rollout;
+pub mod watch;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -309,6 +310,11 @@ pub fn module(view: &IdentityView) -> Module {
         cloud_to_device_message_count: 0,
         authentication: authentication(&identity.authentication),
     }
+}
+
+/// The data of a server-sent event: one line.
+pub fn event_data(data: &impl serde::Serialize) -> String {
+    serde_json::to_string(data).expect("it has text keys and goes to memory")
 }
 
 /// One event.

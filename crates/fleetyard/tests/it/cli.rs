@@ -218,6 +218,56 @@ async fn jobs_from_creation_to_their_end() {
 }
 
 #[tokio::test]
+async fn queries_are_watched_as_things_happen_and_after_a_break() {
+    let folder = folder();
+    let mut hub = Hub::start(folder.path()).await;
+    for id in ["a", "b"] {
+        hub.expect(0, &["device", "create", id]).await;
+    }
+    hub.expect(0, &["twin", "patch", "a", "--tags", r#"{"site":"x"}"#]).await;
+    let query = "SELECT deviceId, tags.level FROM devices WHERE tags.site = 'x'";
+    let watch = |arguments: &[&str]| {
+        let mut command = program();
+        command.args(["query", query, "--watch", "--data"]).arg(folder.path()).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+    };
+    let (mut plain, mut json) = (watch(&[]), watch(&["--json"]));
+    let mut lines = BufReader::new(plain.stdout.take().expect("piped")).lines();
+    let mut objects = BufReader::new(json.stdout.take().expect("piped")).lines();
+    let mut next = async |plain: &str, change: Value| {
+        let line = soon("a line", lines.next_line()).await.expect("text");
+        assert_eq!(line.as_deref(), Some(plain));
+        let line = soon("a line", objects.next_line()).await.expect("text").expect("the watch goes on");
+        let mut told: Value = serde_json::from_str(&line).expect("JSON");
+        assert!(told["position"].take().is_string(), "{line}");
+        told.as_object_mut().expect("an object").remove("position");
+        assert_eq!(told, change);
+    };
+    let change = |what: &str, id: &str, row: Value| json!({"change": what, "id": id, "row": row});
+    let a = json!({"deviceId": "a"});
+    next(r#"+ {"deviceId":"a"}"#, change("enter", "a", a.clone())).await;
+    hub.expect(0, &["twin", "patch", "b", "--tags", r#"{"site":"x","level":1}"#]).await;
+    let b = json!({"deviceId": "b", "level": 1});
+    next(r#"+ {"deviceId":"b","level":1}"#, change("enter", "b", b)).await;
+    hub.expect(0, &["twin", "patch", "b", "--tags", r#"{"level":2}"#]).await;
+    let b = json!({"deviceId": "b", "level": 2});
+    next(r#"~ {"deviceId":"b","level":2}"#, change("change", "b", b.clone())).await;
+    assert_eq!(hub.stop().await, Some(0));
+    let hub = Hub::start_at(&hub.https, folder.path(), &[]).await;
+    hub.expect(0, &["device", "delete", "a"]).await;
+    next(r#"- {"deviceId":"a"}"#, change("leave", "a", a)).await;
+    hub.expect(0, &["twin", "patch", "b", "--tags", r#"{"site":null}"#]).await;
+    next(r#"- {"deviceId":"b","level":2}"#, change("leave", "b", b)).await;
+
+    let refused = hub.expect(1, &["query", "SELECT COUNT() FROM devices", "--watch"]).await;
+    assert!(refused.err.contains("ask again from time to time"), "{}", refused.err);
+    let refused = hub.expect(1, &["query", "SELECT * FROM devices", "--watch", "--limit", "0"]).await;
+    assert!(refused.err.contains("--limit"), "{}", refused.err);
+    hub.expect(2, &["query", query, "--interval", "1"]).await;
+    hub.expect(2, &["query", query, "--watch", "--interval", "0"]).await;
+}
+
+#[tokio::test]
 async fn scheduled_jobs_are_watched_and_cancelled() {
     let folder = folder();
     let mut hub = Hub::start(folder.path()).await;

@@ -21,6 +21,7 @@ mod rollouts;
 mod sessions;
 mod streams;
 mod twins;
+mod watch;
 
 use hub_domain::id::TwinId;
 use hub_domain::twin::{TwinPatch, TwinUpdate};

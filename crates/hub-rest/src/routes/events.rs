@@ -1,7 +1,6 @@
 //! Events as server-sent events: from a position on, filtered, for as long as the reader stays (ours).
 
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
@@ -12,7 +11,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use hub_api::event::{END, StreamEnd};
 use hub_domain::event::{EventSource, Position};
 use hub_engine::events::{EventFilter, EventWatch};
-use hub_engine::{Error, Hub, Principal};
+use hub_engine::{Error, Principal};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
@@ -54,9 +53,53 @@ pub async fn stream(
     // Once here, so that a wrong right or a position that is gone is an error and not an empty stream.
     hub.events_read(&who, &filter, Some(after), 1).await?;
     let watch = hub.events_watch();
-    let reader = Reader { hub, who, filter, reached: after, watch, stop: peer.stop, ended: false };
+    let caller = Held { hub, who, stop: peer.stop };
+    let reader = Reader { caller, filter, reached: after, watch, ended: false };
+    let pages = stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) });
+    Ok(respond(pages))
+}
+
+/// Pages of events as an answer that shows now and then that it lives.
+pub(super) fn respond(pages: impl Stream<Item = Vec<sse::Event>> + Send + 'static) -> Response {
+    let events = pages.flat_map(|page| stream::iter(page.into_iter().map(Ok::<_, Infallible>)));
     let keep_alive = KeepAlive::new().interval(EVENT_KEEP_ALIVE);
-    Ok(Sse::new(reader.events()).keep_alive(keep_alive).into_response())
+    Sse::new(events).keep_alive(keep_alive).into_response()
+}
+
+/// Who reads a stream, for as long as he may.
+pub(super) struct Held {
+    pub(super) hub: Shared,
+    pub(super) who: Principal,
+    pub(super) stop: CancellationToken,
+}
+
+impl Held {
+    /// Why the stream ends, if it does.
+    pub(super) fn is_over(&self) -> Option<&'static str> {
+        let is_expired = self.who.expires().is_some_and(|expires| expires < self.hub.now());
+        match self.stop.is_cancelled() {
+            true => Some("the hub shuts down"),
+            false => is_expired.then_some("the token expired"),
+        }
+    }
+
+    /// Waits for news; also returns to have it looked whether the stream is over.
+    pub(super) async fn wait(&self, news: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            () = news => {}
+            // Only to look whether the token has expired.
+            () = tokio::time::sleep(EVENT_KEEP_ALIVE) => {}
+        }
+    }
+}
+
+/// The last event of a stream.
+pub(super) fn end(reason: &str, reached: Position, oldest: Option<Position>) -> sse::Event {
+    let oldest = oldest.map(|oldest| oldest.to_string());
+    let end = StreamEnd { reason: reason.into(), position: reached.to_string(), oldest };
+    sse::Event::default().event(END).data(to_wire::event_data(&end))
 }
 
 fn sources(text: Option<&str>) -> Result<Vec<EventSource>, ApiError> {
@@ -75,60 +118,40 @@ fn sources(text: Option<&str>) -> Result<Vec<EventSource>, ApiError> {
 /// Reads a page at a time, and only when the client has taken the one before: a slow one costs nobody else, and one
 /// that is too slow for the log is told from where it can go on.
 struct Reader {
-    hub: Arc<Hub>,
-    who: Principal,
+    caller: Held,
     filter: EventFilter,
     reached: Position,
     watch: EventWatch,
-    stop: CancellationToken,
     ended: bool,
 }
 
 impl Reader {
-    fn events(self) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-        let pages = stream::unfold(self, |mut reader| async move {
-            let page = reader.next().await?;
-            Some((stream::iter(page.into_iter().map(Ok)), reader))
-        });
-        pages.flatten()
-    }
-
     /// The next events, one at least; `None` after the last.
     async fn next(&mut self) -> Option<Vec<sse::Event>> {
         while !self.ended {
-            if self.stop.is_cancelled() {
-                return Some(self.end("the hub shuts down", None));
+            if let Some(reason) = self.caller.is_over() {
+                return Some(self.end(reason, None));
             }
-            if self.who.expires().is_some_and(|expires| expires < self.hub.now()) {
-                return Some(self.end("the token expired", None));
-            }
+            let Held { hub, who, .. } = &self.caller;
             // Taken before the read: whatever is visible by then is in a read that reaches the end. Without it, a commit
             // that tells nothing would look like more to read for ever.
-            let end = self.hub.events_end();
-            let page =
-                match self.hub.events_read(&self.who, &self.filter, Some(self.reached), EVENT_PAGE_MAX).await
-                {
-                    Ok(page) => page,
-                    Err(error) => {
-                        let oldest = match &error {
-                            Error::PositionGone { oldest } => Some(*oldest),
-                            _ => None,
-                        };
-                        return Some(self.end(&error.to_string(), oldest));
-                    }
-                };
+            let end = hub.events_end();
+            let page = match hub.events_read(who, &self.filter, Some(self.reached), EVENT_PAGE_MAX).await {
+                Ok(page) => page,
+                Err(error) => {
+                    let oldest = match &error {
+                        Error::PositionGone { oldest } => Some(*oldest),
+                        _ => None,
+                    };
+                    return Some(self.end(&error.to_string(), oldest));
+                }
+            };
             self.reached = if page.at_end { page.reached.max(end) } else { page.reached };
             if !page.events.is_empty() {
                 return Some(page.events.into_iter().map(|(at, event)| to_sse(at, event)).collect());
             }
             if page.at_end {
-                tokio::select! {
-                    biased;
-                    () = self.stop.cancelled() => {}
-                    () = self.watch.grown(self.reached) => {}
-                    // Only to look whether the token has expired.
-                    () = tokio::time::sleep(EVENT_KEEP_ALIVE) => {}
-                }
+                self.caller.wait(self.watch.grown(self.reached)).await;
             }
         }
         None
@@ -136,15 +159,12 @@ impl Reader {
 
     fn end(&mut self, reason: &str, oldest: Option<Position>) -> Vec<sse::Event> {
         self.ended = true;
-        let oldest = oldest.map(|oldest| oldest.to_string());
-        let end = StreamEnd { reason: reason.into(), position: self.reached.to_string(), oldest };
-        let data = serde_json::to_string(&end).expect("it has text keys and goes to memory");
-        vec![sse::Event::default().event(END).data(data)]
+        vec![end(reason, self.reached, oldest)]
     }
 }
 
 fn to_sse(position: Position, event: hub_domain::event::Event) -> sse::Event {
     let body = to_wire::event(event);
-    let data = serde_json::to_string(&body).expect("events have text keys and go to memory");
+    let data = to_wire::event_data(&body);
     sse::Event::default().id(position.to_string()).event(body.source).data(data)
 }

@@ -18,6 +18,7 @@ mod rollouts;
 mod streams;
 mod transfers;
 mod twins;
+mod watch;
 
 use std::sync::Arc;
 
@@ -240,6 +241,11 @@ pub(crate) const ROUTES: &[Route] = &[
     route("/api/events", &[("get", "Events as server-sent events, from a position on")], || {
         get(events::stream)
     }),
+    route(
+        "/api/queries/watch",
+        &[("get", "The rows of a query, then those that enter, change and leave, as server-sent events")],
+        || get(watch::stream),
+    ),
     route(
         "/api/import",
         &[("post", "Create, update or delete identities by a stream of lines")],

@@ -74,6 +74,7 @@ const OPERATIONS: &[(&str, &str, Allowed, bool)] = &[
     ("post", "/api/configurations/preview", LOOK, false),
     ("get", "/api/status", LOOK, false),
     ("get", "/api/events", SERVICE, false),
+    ("get", "/api/queries/watch", SERVICE, false),
     ("get", "/api/devices/{id}/explain", SERVICE, false),
     ("get", "/api/devices/{id}/modules/{mid}/explain", SERVICE, false),
     ("post", "/api/import", WRITE, false),
@@ -160,9 +161,11 @@ fn request(server: &Server, digest: &str, method: &str, path: &str) -> RequestBu
     let mut filled = path.replace("{id}", "d").replace("{mid}", "m").replace("{digest}", digest);
     filled = filled.replace("{device}", "d");
     filled = filled.replace("{name}", "device").replace("{command}", "c").replace("{component}", "k");
-    if (method, path) == ("post", "/api/artifacts") {
-        filled.push_str("?name=another");
-    }
+    filled.push_str(match (method, path) {
+        ("post", "/api/artifacts") => "?name=another",
+        ("get", "/api/queries/watch") => "?query=SELECT%20*%20FROM%20devices",
+        _ => "",
+    });
     let request = server.anonymous(method, &filled);
     match body(method, path) {
         // The wildcard lets PUT change what is there.

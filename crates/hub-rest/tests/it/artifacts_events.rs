@@ -7,13 +7,9 @@ use hub_domain::limits::EVENT_CHANGES_MAX;
 use hub_domain::message::Message;
 use hub_domain::twin::TwinPatch;
 use hub_engine::access::Credential;
-use reqwest::Response;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Reply, Server};
-
-/// Longest wait for an event that must come.
-const WAIT: Duration = Duration::from_secs(60);
+use crate::support::{Event, Events, Reply, Server, WAIT};
 
 /// SHA-256 of `content`.
 const CONTENT: &str = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
@@ -189,64 +185,6 @@ async fn a_link_opens_its_file_until_its_time_and_nothing_else() {
     fetch(&server, &link).await.is(200);
 }
 
-/// A stream of events as it comes in.
-struct Events {
-    response: Response,
-    text: String,
-}
-
-/// One of them.
-#[derive(Debug, Clone, PartialEq)]
-struct Event {
-    id: String,
-    kind: String,
-    data: Value,
-}
-
-impl Events {
-    async fn open(server: &Server, query: &str, last: Option<&str>) -> Self {
-        let mut request = server.request("get", &format!("/api/events{query}"));
-        if let Some(last) = last {
-            request = request.header("Last-Event-ID", last);
-        }
-        let response = request.send().await.expect("an answer");
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { response, text: String::new() }
-    }
-
-    /// The next event; `None` when the hub ended the stream.
-    async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let field =
-                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                let parsed = field("data:").map(|data| Event {
-                    id: field("id:").unwrap_or_default().into(),
-                    kind: field("event:").unwrap_or_default().into(),
-                    data: serde_json::from_str(data).expect("JSON"),
-                });
-                self.text = rest.to_string();
-                match parsed {
-                    Some(event) => return Some(event),
-                    // A comment, to show that the hub is there.
-                    None => continue,
-                }
-            }
-            let chunk = tokio::time::timeout(WAIT, self.response.chunk()).await.expect("something in time");
-            self.text.push_str(std::str::from_utf8(&chunk.expect("a chunk")?).expect("text"));
-        }
-    }
-
-    async fn take(&mut self, count: usize) -> Vec<Event> {
-        let mut events = Vec::new();
-        for _ in 0..count {
-            events.push(self.next().await.expect("an event"));
-        }
-        events
-    }
-}
-
 /// What an event is about: its kind, its device and its operation.
 fn about(event: &Event) -> (&str, &str, &str) {
     let text = |name: &str| event.data[name].as_str().unwrap_or_default();
@@ -388,7 +326,7 @@ async fn a_stream_ends_with_words_when_its_token_does() {
     let fresh = server.test.policy_token("service");
     let request =
         server.anonymous("get", &format!("/api/events?after={position}")).header("Authorization", fresh);
-    let mut events = Events { response: request.send().await.expect("an answer"), text: String::new() };
+    let mut events = Events::of(request).await;
     let next = events.next().await.expect("an event");
     assert_eq!(about(&next), ("lifecycle", "b", "createDeviceIdentity"), "after {}", first.id);
 }

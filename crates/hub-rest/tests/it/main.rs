@@ -13,3 +13,4 @@ mod retirement;
 mod support;
 mod transfers;
 mod twins_methods;
+mod watch;

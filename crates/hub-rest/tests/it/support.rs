@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 /// Longest wait for an answer that must come.
-const WAIT: Duration = Duration::from_secs(60);
+pub const WAIT: Duration = Duration::from_secs(60);
 
 /// A hub with its HTTPS listener on a real socket.
 pub struct Server {
@@ -262,5 +262,70 @@ impl Reply {
         assert_eq!(inner["errorCode"], code, "{message}");
         assert!(inner["trackingId"].is_string() && inner["timestampUtc"].is_string(), "{message}");
         inner["message"].as_str().unwrap_or_else(|| panic!("{message}")).to_string()
+    }
+}
+
+/// A stream of events as it comes in.
+pub struct Events {
+    response: Response,
+    text: String,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub id: String,
+    pub kind: String,
+    pub data: Value,
+}
+
+impl Events {
+    /// Of the event log.
+    pub async fn open(server: &Server, query: &str, last: Option<&str>) -> Self {
+        let mut request = server.request("get", &format!("/api/events{query}"));
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        Self::of(request).await
+    }
+
+    /// The stream that a request opens.
+    pub async fn of(request: RequestBuilder) -> Self {
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new() }
+    }
+
+    /// The next event; `None` when the hub ended the stream.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let field =
+                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                let parsed = field("data:").map(|data| Event {
+                    id: field("id:").unwrap_or_default().into(),
+                    kind: field("event:").unwrap_or_default().into(),
+                    data: serde_json::from_str(data).expect("JSON"),
+                });
+                self.text = rest.to_string();
+                match parsed {
+                    Some(event) => return Some(event),
+                    // A comment, to show that the hub is there.
+                    None => continue,
+                }
+            }
+            let chunk = tokio::time::timeout(WAIT, self.response.chunk()).await.expect("something in time");
+            self.text.push_str(std::str::from_utf8(&chunk.expect("a chunk")?).expect("text"));
+        }
+    }
+
+    /// As many events.
+    pub async fn take(&mut self, count: usize) -> Vec<Event> {
+        let mut events = Vec::new();
+        for _ in 0..count {
+            events.push(self.next().await.expect("an event"));
+        }
+        events
     }
 }
