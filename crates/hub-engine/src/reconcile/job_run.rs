@@ -189,6 +189,8 @@ impl<'h> JobRun<'h> {
         let now = txn.now();
         let (mut written, mut not_yet) = (Vec::new(), Vec::new());
         for item in items {
+            // Whoever calls a single device must not wait for the whole batch to be worked out.
+            tokio::task::yield_now().await;
             if !may_begin(&self.spec, &mut state, item, now) {
                 not_yet.push(item.id.clone());
                 continue;
