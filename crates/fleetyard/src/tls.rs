@@ -44,7 +44,7 @@ impl ServerCertificate {
     pub fn open(settings: &Settings) -> Result<Arc<ServerCertificate>> {
         let source = settings.certificate.clone();
         let authority = Authority::new(settings.data.join("tls"));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(cheapest_first(rustls::crypto::ring::default_provider()));
         let names = settings.names();
         let current = RwLock::new(read(&source, &authority, &names, &provider)?);
         Ok(Arc::new(ServerCertificate { source, authority, names, provider, current }))
@@ -71,8 +71,20 @@ impl ServerCertificate {
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         // Tickets hold the session at the client, so resumption costs the hub no memory however many devices there are.
         config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+        // A device resumes once with each ticket, and gets the next one as it does.
+        config.send_tls13_tickets = 1;
+        config.ignore_client_order = true;
         Ok(Arc::new(config))
     }
+}
+
+/// Puts suites with AES-128 and SHA-256 first, each as strong as the curves and keys around it: processors do both in
+/// hardware, but not SHA-384, and a handshake hashes a lot. Small devices gain more than the hub does.
+fn cheapest_first(mut provider: CryptoProvider) -> CryptoProvider {
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| !format!("{:?}", suite.suite()).ends_with("AES_128_GCM_SHA256"));
+    provider
 }
 
 impl ResolvesServerCert for ServerCertificate {

@@ -123,3 +123,14 @@ fn a_reload_takes_a_good_pair_and_keeps_the_former_instead_of_a_bad_one() {
     certificate.reload().expect("a pair");
     assert_ne!(shown(), first);
 }
+
+#[test]
+fn no_suite_is_lost_and_the_cheapest_are_preferred() {
+    let usual = rustls::crypto::ring::default_provider();
+    let ours = super::cheapest_first(usual.clone());
+    let is_cheap =
+        |suite: &rustls::SupportedCipherSuite| format!("{suite:?}").ends_with("AES_128_GCM_SHA256");
+    let cheap = ours.cipher_suites.iter().take_while(|suite| is_cheap(suite)).count();
+    assert_eq!(cheap, usual.cipher_suites.iter().filter(|suite| is_cheap(suite)).count());
+    assert!(cheap > 0 && usual.cipher_suites.iter().all(|suite| ours.cipher_suites.contains(suite)));
+}
