@@ -55,6 +55,11 @@ impl Rest {
         Ok(Self { http, base: format!("https://localhost:{port}"), token })
     }
 
+    /// What to send as `Authorization`.
+    pub fn authorization(&self) -> &str {
+        &self.token
+    }
+
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("{}{path}?api-version=2021-04-12", self.base);
         self.http.request(method, url).header("Authorization", &self.token)

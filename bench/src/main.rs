@@ -7,6 +7,7 @@ mod client;
 mod fleet;
 mod gates;
 mod hub;
+mod keep_alive;
 mod log;
 mod measure;
 mod mosquitto;

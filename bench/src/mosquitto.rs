@@ -39,6 +39,8 @@ impl Mosquitto {
             .arg(&file)
             .env("PATH", "/usr/sbin:/usr/bin:/bin")
             .stdout(Stdio::null())
+            // It writes a line for each client that ends without a farewell.
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .context("starting mosquitto: is Debian's package 'mosquitto' installed?")?;

