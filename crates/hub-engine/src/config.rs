@@ -39,6 +39,8 @@ impl Default for Config {
 
 /// Downlinks that wait for one connection; a device that lets more pile up is cut off.
 pub const SESSION_QUEUE_MAX: usize = 64;
+/// Pages of twins that are decoded, or waiting for it, while the hub starts.
+pub const OPEN_PAGES_AHEAD: usize = 8;
 /// Method calls that wait for one device's answer.
 pub const METHOD_CALLS_PER_DEVICE_MAX: usize = 32;
 /// Method calls that wait on the whole hub, for an answer or for a device to come.

@@ -1,20 +1,23 @@
 //! Opening the hub: fill the index from the store, then start what runs by itself. And closing it in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use hub_domain::id::TwinId;
+use hub_domain::identity::Identity;
 use hub_domain::link::CloseReason;
 use hub_domain::session::StoredSession;
 use hub_domain::twin::Twin;
-use hub_index::Index;
+use hub_index::{Index, LoadedRow};
 use hub_store::blobs::BlobFolder;
-use hub_store::{KeyRange, PageLen, Store, keys, tables};
+use hub_store::tables::StoredPage;
+use hub_store::{Commit, KeyRange, PageLen, Store, keys, tables};
+use tokio::task::JoinHandle;
 
 use crate::applier::Applier;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, OPEN_PAGES_AHEAD};
 use crate::configurations::Configurations;
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -46,7 +49,7 @@ impl Hub {
         let Parts { store, blobs, clock, tasks, policies } = parts;
         let secret = Secret::load(&store).await?;
         let index = Arc::new(Index::default());
-        let dangling = fill(&index, &*store).await?;
+        let dangling = fill(&index, &*store, &tasks).await?;
         let started = clock.now();
         let sessions = Arc::new(Sessions::new(u64::try_from(started.ticks()).unwrap_or(0)));
         let last = store.stats()?.last_commit.0;
@@ -101,7 +104,7 @@ impl Hub {
 /// Sessions that were attached when the former process ended, with what was stored of them.
 pub(crate) type Dangling = Vec<(TwinId, StoredSession)>;
 
-async fn fill(index: &Index, store: &dyn Store) -> Result<Dangling> {
+async fn fill(index: &Index, store: &dyn Store, tasks: &Tasks) -> Result<Dangling> {
     let mut sessions = HashMap::new();
     let mut rest = Some(keys::sessions());
     while let Some(range) = rest {
@@ -109,45 +112,73 @@ async fn fill(index: &Index, store: &dyn Store) -> Result<Dangling> {
         sessions.extend(page.entries.into_iter().map(|(entry, _)| entry));
         rest = page.rest;
     }
-    fill_pairs(index, store, &sessions, keys::devices(), keys::device_twins()).await?;
-    fill_pairs(index, store, &sessions, keys::modules(), keys::module_twins()).await?;
-    Ok(sessions.into_iter().filter(|(_, session)| session.attached.is_some()).collect())
+    let mut loading = Loading { index, store, tasks, sessions: Arc::new(sessions), decoded: VecDeque::new() };
+    loading.pairs(keys::devices(), keys::device_twins()).await?;
+    loading.pairs(keys::modules(), keys::module_twins()).await?;
+    let sessions = loading.sessions.iter().filter(|(_, session)| session.attached.is_some());
+    Ok(sessions.map(|(id, session)| (id.clone(), *session)).collect())
 }
 
-/// Walks identities and twins side by side: both tables are in the order of ids, and each identity has its twin.
-async fn fill_pairs(
-    index: &Index,
-    store: &dyn Store,
-    sessions: &HashMap<TwinId, StoredSession>,
-    identities: KeyRange,
-    twins: KeyRange,
-) -> Result<()> {
-    let mut twin_rest = Some(twins);
-    let mut twin_page = Vec::<((TwinId, Twin), _)>::new().into_iter();
-    let mut identity_rest = Some(identities);
-    while let Some(range) = identity_rest {
-        let page = tables::identities::page(store, range, PageLen::MAX).await?;
-        identity_rest = page.rest;
-        for (identity, identity_version) in page.entries {
-            if twin_page.len() == 0
-                && let Some(range) = twin_rest.take()
-            {
-                let page = tables::twins::page(store, range, PageLen::MAX).await?;
-                (twin_page, twin_rest) = (page.entries.into_iter(), page.rest);
-            }
-            match twin_page.next() {
-                Some(((id, twin), twin_version)) if id == identity.id => {
-                    let session = sessions.get(&id);
-                    index.load(identity, identity_version.0, twin, twin_version.0, session);
+/// Fills the index: pages are read and put in one after the other, and decoded by all processors meanwhile.
+struct Loading<'l> {
+    index: &'l Index,
+    store: &'l dyn Store,
+    tasks: &'l Tasks,
+    sessions: Arc<HashMap<TwinId, StoredSession>>,
+    /// Pages in their order.
+    decoded: VecDeque<JoinHandle<Result<Vec<LoadedRow>>>>,
+}
+
+impl Loading<'_> {
+    /// Walks identities and twins side by side: both tables are in the order of ids, and each identity has its twin.
+    async fn pairs(&mut self, identities: KeyRange, twins: KeyRange) -> Result<()> {
+        let mut rest = Some((identities, twins));
+        while let Some((identities, twins)) = rest {
+            let mut twins = tables::twins::stored_page(self.store, twins, PageLen::MAX).await?;
+            // Pages are bounded in bytes, too, so one of the two may be the shorter.
+            let len = PageLen::new(twins.len()).unwrap_or(PageLen::MAX);
+            let identities = tables::identities::stored_page(self.store, identities, len).await?;
+            twins.cut(identities.len());
+            rest = match (identities.rest(), twins.rest()) {
+                (Some(_), None) => {
+                    return Err(Error::Internal(
+                        "the store has fewer twins than identities: it is damaged".into(),
+                    ));
                 }
-                _ => {
-                    return Err(Error::Internal(format!(
-                        "the store has no twin for '{}': it is damaged",
-                        identity.id
-                    )));
-                }
-            }
+                (identities, twins) => identities.cloned().zip(twins.cloned()),
+            };
+            let sessions = self.sessions.clone();
+            let decode = async move { decode(identities, twins, &sessions) };
+            self.decoded.push_back(self.tasks.spawn(TaskKind::Loading, decode));
+            self.put_in(OPEN_PAGES_AHEAD).await?;
         }
+        self.put_in(0).await
     }
-    Ok(())
+
+    /// Puts pages into the index until only so many are left to decode.
+    async fn put_in(&mut self, left: usize) -> Result<()> {
+        while self.decoded.len() > left
+            && let Some(decoded) = self.decoded.pop_front()
+        {
+            let ended_early = |error| Error::Internal(format!("loading ended early: {error}"));
+            self.index.load(decoded.await.map_err(ended_early)??);
+        }
+        Ok(())
+    }
+}
+
+fn decode(
+    identities: StoredPage<Identity>,
+    twins: StoredPage<(TwinId, Twin)>,
+    sessions: &HashMap<TwinId, StoredSession>,
+) -> Result<Vec<LoadedRow>> {
+    let mut twins = twins.decode()?.entries.into_iter();
+    let mut pair = |(identity, version): (Identity, Commit)| match twins.next() {
+        Some(((id, twin), twin_version)) if id == identity.id => {
+            let session = sessions.get(&id);
+            Ok(LoadedRow::new((identity, version.0), (twin, twin_version.0), session))
+        }
+        _ => Err(Error::Internal(format!("the store has no twin for '{}': it is damaged", identity.id))),
+    };
+    identities.decode()?.entries.into_iter().map(&mut pair).collect()
 }

@@ -24,6 +24,8 @@ pub enum TaskKind {
     Job,
     /// Writes one batch of an import.
     Import,
+    /// Decodes what the store held at start.
+    Loading,
 }
 
 /// Spawns tasks and knows when all of them have ended.

@@ -110,6 +110,27 @@ impl Slot {
     }
 }
 
+/// An entry as the store held it, made ready apart from the index, so that many can be made at once.
+#[derive(Debug)]
+pub struct LoadedRow {
+    pub(crate) entry: Entry,
+    pub(crate) packed: Slot,
+}
+
+impl LoadedRow {
+    /// Of an identity and its twin, with the versions of their rows, and its session, if there is one.
+    pub fn new(identity: (Identity, u64), twin: (Twin, u64), session: Option<&StoredSession>) -> Self {
+        let entry = Entry {
+            identity: Arc::new(identity.0),
+            identity_version: identity.1,
+            twin: Arc::new(twin.0),
+            twin_version: twin.1,
+            live: Arc::new(Live::new(session)),
+        };
+        Self { packed: Slot::packed(&entry), entry }
+    }
+}
+
 /// Whether a device is attached, and when it was last heard of. Written by its session without any lock.
 #[derive(Debug)]
 pub struct Live {

@@ -26,11 +26,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use hub_domain::id::{ConfigurationId, DeviceId, TwinId};
 use hub_domain::identity::{Identity, Status};
 use hub_domain::query::{Condition, Path, Query};
-use hub_domain::session::StoredSession;
 use hub_domain::time::Timestamp;
 use hub_domain::twin::{ConfigurationStatus, Twin};
 
-pub use entry::{Entry, Live};
+pub use entry::{Entry, Live, LoadedRow};
 pub use follow::Follow;
 pub use limits::Limits;
 pub use memory::Memory;
@@ -205,22 +204,12 @@ impl Index {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts in what the store held at start: one identity with its twin and, if there is one, its session.
-    pub fn load(
-        &self,
-        identity: Identity,
-        identity_version: u64,
-        twin: Twin,
-        twin_version: u64,
-        session: Option<&StoredSession>,
-    ) {
-        let live = Arc::new(Live::new(session));
-        let (identity, twin) = (Arc::new(identity), Arc::new(twin));
-        let entry = Entry { identity, identity_version, twin, twin_version, live };
-        let row = Slot::packed(&entry);
+    /// Puts in what the store held at start; none of it is in the index yet.
+    pub fn load(&self, rows: Vec<LoadedRow>) {
         let mut state = self.write();
-        let former = state.get(entry.id()).map(Slot::open);
-        state.put(&entry, row, former.as_deref(), &self.limits);
+        for LoadedRow { entry, packed } in rows {
+            state.put(&entry, packed, None, &self.limits);
+        }
         state.shrink(&self.limits);
     }
 

@@ -30,14 +30,57 @@ fn decode_row<T>(key: &Key, row: Option<Row>, decode: Decode<T>) -> Result<Optio
     row.map(|row| decode(key, &row.bytes)).transpose()
 }
 
+/// One page of a table as it is stored, for who reads much and decodes it elsewhere.
+pub struct StoredPage<T> {
+    range: KeyRange,
+    rows: Vec<(Key, Row)>,
+    rest: Option<KeyRange>,
+    decode: Decode<T>,
+}
+
+impl<T> StoredPage<T> {
+    async fn read(
+        store: &dyn Store,
+        range: KeyRange,
+        limit: PageLen,
+        decode: Decode<T>,
+    ) -> Result<Self, StoreError> {
+        let page = store.scan(range.clone(), limit).await?;
+        let rest = page.next.map(|next| range.clone().from(next));
+        Ok(Self { range, rows: page.rows, rest, decode })
+    }
+
+    /// How many entries it has.
+    #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Leaves all but the first `len` entries to the next page.
+    pub fn cut(&mut self, len: usize) {
+        if let Some((next, _)) = self.rows.get(len) {
+            self.rest = Some(self.range.clone().from(next.clone()));
+            self.rows.truncate(len);
+        }
+    }
+
+    /// What comes after it; `None` at the end.
+    pub fn rest(&self) -> Option<&KeyRange> {
+        self.rest.as_ref()
+    }
+
+    /// Its entries.
+    pub fn decode(self) -> Result<TablePage<T>, StoreError> {
+        let decoded = self.rows.iter().map(|(key, row)| Ok(((self.decode)(key, &row.bytes)?, row.version)));
+        Ok(TablePage { entries: decoded.collect::<Result<_, StoreError>>()?, rest: self.rest })
+    }
+}
+
 async fn page_of<T>(
     store: &dyn Store,
     range: KeyRange,
     limit: PageLen,
     decode: Decode<T>,
 ) -> Result<TablePage<T>, StoreError> {
-    let page = store.scan(range.clone(), limit).await?;
-    let decoded = page.rows.iter().map(|(key, row)| Ok((decode(key, &row.bytes)?, row.version)));
-    let entries = decoded.collect::<Result<_, StoreError>>()?;
-    Ok(TablePage { entries, rest: page.next.map(|next| range.from(next)) })
+    StoredPage::read(store, range, limit, decode).await?.decode()
 }

@@ -12,6 +12,7 @@ mod feed;
 mod jobs;
 mod management;
 mod methods;
+mod open;
 mod queries;
 mod registry;
 mod replacement;

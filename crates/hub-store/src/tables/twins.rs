@@ -3,7 +3,7 @@
 use hub_domain::id::TwinId;
 use hub_domain::twin::Twin;
 
-use super::{TablePage, decode_row, page_of};
+use super::{StoredPage, TablePage, decode_row, page_of};
 use crate::keys::RowKey;
 use crate::records::twin::{decode, encode};
 use crate::txn::Txn;
@@ -26,6 +26,15 @@ pub async fn page(
     limit: PageLen,
 ) -> Result<TablePage<(TwinId, Twin)>, StoreError> {
     page_of(store, range, limit, decode).await
+}
+
+/// A page of twins, not decoded yet.
+pub async fn stored_page(
+    store: &dyn Store,
+    range: KeyRange,
+    limit: PageLen,
+) -> Result<StoredPage<(TwinId, Twin)>, StoreError> {
+    StoredPage::read(store, range, limit, decode).await
 }
 
 impl Txn {
