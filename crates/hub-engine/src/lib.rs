@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod configurations;
 pub mod context;
+mod downlinks;
 mod error;
 pub mod events;
 pub mod export;
@@ -50,6 +51,7 @@ pub use hub_container as containers;
 
 pub use access::{Credential, Principal};
 pub use config::Config;
+pub use downlinks::{DownlinkSender, Downlinks, downlinks};
 pub use error::{Error, Result};
 pub use open::Parts;
 pub use sessions::Attachment;

@@ -14,11 +14,12 @@ use hub_domain::session::{Family, StoredSession, Subscriptions};
 use hub_domain::time::Timestamp;
 use hub_domain::twin::Connection;
 use hub_index::Live;
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, broadcast};
 
 use crate::access::Principal;
 use crate::config::JOB_ARRIVALS_MAX;
 use crate::configurations::Touched;
+use crate::downlinks::DownlinkSender;
 use crate::error::{self, Error, Result};
 use crate::tasks::TaskKind;
 use crate::{Hub, transact::Txn};
@@ -28,7 +29,7 @@ pub(crate) struct Session {
     id: TwinId,
     number: u64,
     clean: bool,
-    queue: mpsc::Sender<Downlink>,
+    queue: DownlinkSender,
     live: Arc<Live>,
     subscriptions: Mutex<Subscriptions>,
     ended: OnceLock<CloseReason>,
@@ -66,7 +67,7 @@ impl Session {
 
     /// Puts something into the device's queue; if it does not fit, the session ends.
     pub(crate) fn tell(&self, downlink: Downlink) -> bool {
-        let told = self.queue.try_send(downlink).is_ok();
+        let told = self.queue.send(downlink);
         if !told {
             self.end(CloseReason::TooSlow);
         }
@@ -245,7 +246,7 @@ impl Hub {
         who: &Principal,
         id: &TwinId,
         clean: bool,
-        queue: mpsc::Sender<Downlink>,
+        queue: DownlinkSender,
     ) -> Result<Attachment> {
         who.must_act_as(id)?;
         let number = self.sessions.next.fetch_add(1, Ordering::Relaxed);

@@ -2,18 +2,19 @@
 //!
 //! Commands are carried out one after the other, so that answers and writes keep the order in which the device sent them.
 
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 
 use hub_domain::id::TwinId;
-use hub_domain::link::Downlink;
-
 use hub_engine::config::SESSION_QUEUE_MAX;
-use hub_engine::{Attachment, Credential, Error, Hub, Principal};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use hub_engine::{Attachment, Credential, DownlinkSender, Downlinks, Error, Hub, Principal, downlinks};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +30,7 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SILENCE_MAX: Duration = Duration::from_secs(1767);
 /// What every CONNECT begins with.
 const CONNECT_BYTE: u8 = 0x10;
-/// Bytes read at once; the buffer is given back when it is empty.
+/// Bytes read at once.
 const READ_BYTES: usize = 4096;
 /// Answers that are gathered before they are written.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -71,12 +72,12 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut link: Link<S>, stop: C
         Ok(Err(None)) => return tracing::debug!("ended a connection that did not begin with CONNECT"),
         Err(_) => return tracing::debug!("ended a connection that sent no CONNECT in time"),
     };
-    let (sender, downlinks) = mpsc::channel(SESSION_QUEUE_MAX);
+    let (sender, told) = downlinks(SESSION_QUEUE_MAX);
     match enter(&link.hub, link.certificate.as_deref(), &connect, sender).await {
         Ok((who, attachment)) => {
             let silence = silence(connect.keep_alive);
             let mut device = Device { link, input, output: BytesMut::new(), who, attachment, silence };
-            let end = device.run(downlinks, stop).await;
+            let end = device.run(told, stop).await;
             device.leave(end, connect.will).await;
         }
         Err(error) => {
@@ -101,8 +102,7 @@ async fn first_packet<S: AsyncRead + Unpin>(
             Err(DecodeError::OtherProtocol { .. }) => return Err(Some(status::OTHER_PROTOCOL)),
             Err(_) => return Err(None),
         }
-        input.reserve(READ_BYTES);
-        if !matches!(stream.read_buf(input).await, Ok(1..)) {
+        if !matches!(read_some(stream, input).await, Ok(1..)) {
             return Err(None);
         }
     }
@@ -123,7 +123,7 @@ async fn enter(
     hub: &Arc<Hub>,
     certificate: Option<&[u8]>,
     connect: &Connect,
-    queue: mpsc::Sender<Downlink>,
+    queue: DownlinkSender,
 ) -> Result<(Principal, Attachment), Error> {
     let refused = |text: String| Error::Unauthenticated(text);
     let username =
@@ -178,11 +178,17 @@ fn silence(keep_alive: u16) -> Duration {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
-    async fn run(&mut self, mut downlinks: mpsc::Receiver<Downlink>, stop: CancellationToken) -> End {
+    async fn run(&mut self, mut downlinks: Downlinks, stop: CancellationToken) -> End {
         let session_present = self.attachment.session_present;
         encode(&Outgoing::ConnAck { session_present, code: 0 }, &mut self.output);
         let expiry = self.who.expires().map(|at| Instant::now() + at.since(self.link.hub.now()));
         let mut heard = Instant::now();
+        let silence = self.silence;
+        let limit = |heard: Instant| expiry.map_or(heard + silence, |expiry| expiry.min(heard + silence));
+        // Set anew only when it rings: a device that speaks costs no timer.
+        let alarm = tokio::time::sleep_until(limit(heard));
+        let stopped = stop.cancelled();
+        tokio::pin!(alarm, stopped);
         loop {
             if let Err(end) = self.packets().await {
                 return end;
@@ -194,15 +200,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
                 // An idle connection keeps no buffers.
                 (self.input, self.output) = (BytesMut::new(), BytesMut::new());
             }
-            let limit = expiry.map_or(heard + self.silence, |expiry| expiry.min(heard + self.silence));
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return End::Abrupt("the hub is shutting down".into()),
+                () = &mut stopped => return End::Abrupt("the hub is shutting down".into()),
                 reason = self.attachment.ended() => return End::Abrupt(reason.to_string()),
-                downlink = downlinks.recv() => {
+                downlink = downlinks.next() => {
                     let Some(downlink) = downlink else { return End::Abrupt("the session is over".into()) };
                     encode(&to_wire::downlink(downlink), &mut self.output);
-                    while let Ok(more) = downlinks.try_recv() {
+                    while let Some(more) = downlinks.try_next() {
                         encode(&to_wire::downlink(more), &mut self.output);
                     }
                 }
@@ -211,7 +216,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
                     Ok(0) => return End::Abrupt("the device closed the connection".into()),
                     Err(error) => return End::Abrupt(error.to_string()),
                 },
-                () = tokio::time::sleep_until(limit) => {
+                () = &mut alarm => {
+                    if limit(heard) > Instant::now() {
+                        alarm.as_mut().reset(limit(heard));
+                        continue;
+                    }
                     let why = if expiry.is_some_and(|at| at <= Instant::now()) { "its token expired" } else { "it is silent" };
                     return End::Abrupt(why.into());
                 }
@@ -382,9 +391,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
     }
 }
 
+/// Reads by way of the stack, so that a connection that waits keeps no buffer.
 async fn read_some<S: AsyncRead + Unpin>(stream: &mut S, input: &mut BytesMut) -> std::io::Result<usize> {
-    input.reserve(READ_BYTES);
-    stream.read_buf(input).await
+    poll_fn(|cx| {
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+        input.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
 }
 
 /// Errors of commands for which MQTT 3.1.1 has no answer but to end the connection.

@@ -93,9 +93,12 @@ impl Mqtt {
         drop(turn);
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let certificate = certificate.map(|leaf| leaf.as_ref().to_vec());
-        // Boxed, so that the handshake's state is not kept for the life of the connection.
-        Box::pin(serve(Link { stream, hub: self.hub.clone(), certificate }, stop)).await;
-        drop(permit);
+        let link = Link { stream, hub: self.hub.clone(), certificate };
+        // In a task of its own, so that the handshake's state is not kept for the life of the connection.
+        self.tasks.spawn(TaskKind::Connection, async move {
+            serve(link, stop).await;
+            drop(permit);
+        });
     }
 
     /// Serves a WebSocket on whose stream the HTTP upgrade is done.

@@ -15,7 +15,6 @@ use hub_engine::configurations::preview::{PreviewFares, PreviewRequest};
 use hub_engine::{Credential, Error};
 use hub_testkit::TestHub;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use crate::{desired, id, patch, tags};
 
@@ -183,7 +182,7 @@ async fn new_devices_reports_owners_and_connections_are_looked_at() {
     assert_eq!(values(&test, "d"), json!({"c1": 1}));
 
     let who = test.hub.authenticate_device(&device, Credential::Token(&token)).expect("its own token");
-    let (sender, mut queue) = mpsc::channel(SESSION_QUEUE_MAX);
+    let (sender, mut queue) = hub_engine::downlinks(SESSION_QUEUE_MAX);
     let attachment = test.hub.attach(&who, &device, false, sender).await.expect("attached");
     assert_eq!(values(&test, "d"), json!({"c1": 1, "c4": 4}));
     test.hub.subscribe(&attachment, Family::Desired, false).await.expect("subscribed");
@@ -193,7 +192,7 @@ async fn new_devices_reports_owners_and_connections_are_looked_at() {
     };
     report(2).await;
     assert_eq!(values(&test, "d"), json!({"c1": 1, "c2": 2, "c4": 4}));
-    let Some(Downlink::DesiredChanged { patch, version }) = queue.recv().await else {
+    let Some(Downlink::DesiredChanged { patch, version }) = queue.next().await else {
         panic!("the device is told")
     };
     assert_eq!((Value::Object(patch.as_ref().clone()), version), (json!({"c2": 2}), 4));

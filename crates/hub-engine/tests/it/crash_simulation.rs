@@ -213,7 +213,7 @@ impl Play {
         let (attachment, mut queue) = attached(test, &device).await;
         let (hub, calls) = (test.hub.clone(), self.calls.clone());
         tokio::spawn(async move {
-            while let Some(downlink) = queue.recv().await {
+            while let Some(downlink) = queue.next().await {
                 let Downlink::Call { call, .. } = downlink else { continue };
                 *calls.lock().expect("not poisoned").entry(device.clone()).or_default() += 1;
                 tokio::task::yield_now().await;

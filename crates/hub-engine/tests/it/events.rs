@@ -10,7 +10,6 @@ use hub_engine::events::EventFilter;
 use hub_engine::{Credential, Error};
 use hub_testkit::TestHub;
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use crate::{desired, id, patch};
 
@@ -27,7 +26,7 @@ async fn everything_that_happens_is_told_in_order() {
     let (device, token) = test.register("d").await;
     test.register("other").await;
     let who = test.hub.authenticate_device(&device, Credential::Token(&token)).expect("its own token");
-    let (sender, _queue) = mpsc::channel(8);
+    let (sender, _queue) = hub_engine::downlinks(8);
     let attachment = test.hub.attach(&who, &device, false, sender).await.expect("attached");
     let message = Message { body: b"21".to_vec(), ..Message::default() };
     test.hub.telemetry_send(&who, &device, message).await.expect("sent");
@@ -108,7 +107,7 @@ async fn devices_of_a_killed_hub_are_told_gone() {
     let test = TestHub::start().await;
     let (device, token) = test.register("d").await;
     let who = test.hub.authenticate_device(&device, Credential::Token(&token)).expect("its own token");
-    let (sender, _queue) = mpsc::channel(8);
+    let (sender, _queue) = hub_engine::downlinks(8);
     let _attachment = test.hub.attach(&who, &device, false, sender).await.expect("attached");
     let again = TestHub::on(test.store.clone()).await;
     tokio::time::sleep(Duration::from_millis(1)).await;

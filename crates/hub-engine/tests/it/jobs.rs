@@ -17,7 +17,6 @@ use hub_engine::jobs::{Job, JobFilter};
 use hub_engine::{Attachment, Credential, Error};
 use hub_testkit::{START_SECONDS, TestHub};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use crate::{desired, id, tags};
 
@@ -80,7 +79,7 @@ pub(crate) async fn answering(test: &TestHub, device: &str, status: i32) -> toki
     let (attachment, mut queue) = attached(test, device).await;
     let hub = test.hub.clone();
     tokio::spawn(async move {
-        while let Some(downlink) = queue.recv().await {
+        while let Some(downlink) = queue.next().await {
             if let Downlink::Call { call, .. } = downlink {
                 hub.method_complete(&attachment, call, MethodResult { status, payload: "{\"ok\":1}".into() });
             }
@@ -88,10 +87,10 @@ pub(crate) async fn answering(test: &TestHub, device: &str, status: i32) -> toki
     })
 }
 
-pub(crate) async fn attached(test: &TestHub, device: &str) -> (Attachment, mpsc::Receiver<Downlink>) {
+pub(crate) async fn attached(test: &TestHub, device: &str) -> (Attachment, hub_engine::Downlinks) {
     let token = test.device_token(&id(device), Timestamp::from_seconds(START_SECONDS + 864_000));
     let who = test.hub.authenticate_device(&id(device), Credential::Token(&token)).expect("its own token");
-    let (sender, queue) = mpsc::channel(SESSION_QUEUE_MAX);
+    let (sender, queue) = hub_engine::downlinks(SESSION_QUEUE_MAX);
     let attachment = test.hub.attach(&who, &id(device), false, sender).await.expect("attached");
     test.hub.subscribe(&attachment, Family::Methods, false).await.expect("subscribed");
     (attachment, queue)
@@ -297,7 +296,7 @@ async fn cancelling_a_running_job_sends_nothing_more() {
     fleet(&test, 4).await;
     let (attachment, mut queue) = attached(&test, "d000").await;
     test.hub.job_create(&test.owner(), calling("call", 0, true)).await.expect("created");
-    let Some(Downlink::Call { call, .. }) = queue.recv().await else { panic!("the call comes") };
+    let Some(Downlink::Call { call, .. }) = queue.next().await else { panic!("the call comes") };
     let cancelled = test.hub.job_cancel(&test.owner(), &name("call")).await.expect("in time");
     assert_eq!(cancelled.state.status, JobStatus::Cancelled);
     let (_late, mut nothing) = attached(&test, "d001").await;
@@ -305,7 +304,7 @@ async fn cancelling_a_running_job_sends_nothing_more() {
     test.hub.method_complete(&attachment, call, MethodResult { status: 200, payload: "null".into() });
     let job = ended(&test, "call").await;
     assert_eq!((job.state.status, job.state.counts), (JobStatus::Cancelled, counts(0, 0, 1, 0, 3)));
-    assert!(nothing.try_recv().is_err(), "a device was called after the job was cancelled");
+    assert!(nothing.try_next().is_none(), "a device was called after the job was cancelled");
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,7 +313,7 @@ async fn a_restart_goes_on_and_tells_what_was_in_flight_from_what_was_not_sent()
     fleet(&test, 3).await;
     let (_attachment, mut queue) = attached(&test, "d000").await;
     test.hub.job_create(&test.owner(), calling("call", 0, true)).await.expect("created");
-    assert!(matches!(queue.recv().await, Some(Downlink::Call { .. })));
+    assert!(matches!(queue.next().await, Some(Downlink::Call { .. })));
     until(&test, "call", |job| job.state.counts == counts(2, 1, 0, 0, 0)).await;
     let start = Some(Timestamp::from_seconds(START_SECONDS + 600));
     let later = NewJob { start, ..patching("later", "*", json!({"x": 1})) };
@@ -330,7 +329,7 @@ async fn a_restart_goes_on_and_tells_what_was_in_flight_from_what_was_not_sent()
     let (_attachment, mut queue) = attached(&again, "d000").await;
     let _others = [answering(&again, "d001", 200).await, answering(&again, "d002", 200).await];
     assert_eq!(ended(&again, "call").await.state.counts, counts(0, 0, 2, 1, 0));
-    assert!(queue.try_recv().is_err(), "a device was called twice");
+    assert!(queue.try_next().is_none(), "a device was called twice");
     again.advance(Duration::from_secs(600));
     assert_eq!(ended(&again, "later").await.state.counts, counts(0, 0, 3, 0, 0));
 }

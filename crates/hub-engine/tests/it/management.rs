@@ -32,7 +32,7 @@ async fn answering(test: &TestHub, device: &str, status: i32, payload: &'static 
     let (attachment, mut queue) = attached(test, device).await;
     let hub = test.hub.clone();
     let task = tokio::spawn(async move {
-        while let Some(downlink) = queue.recv().await {
+        while let Some(downlink) = queue.next().await {
             if let hub_domain::link::Downlink::Call { call, .. } = downlink {
                 hub.method_complete(&attachment, call, MethodResult { status, payload: payload.into() });
             }

@@ -8,7 +8,6 @@ use hub_domain::session::Family;
 use hub_engine::config::{METHOD_ANSWER_MARGIN, METHOD_CALLS_PER_DEVICE_MAX, SESSION_QUEUE_MAX};
 use hub_engine::{Attachment, Credential, Error};
 use hub_testkit::TestHub;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::id;
@@ -18,11 +17,11 @@ fn call(response: u64, connect: u64) -> MethodCall {
         .expect("a valid call")
 }
 
-async fn attached(test: &TestHub, name: &str, methods: bool) -> (Attachment, mpsc::Receiver<Downlink>) {
+async fn attached(test: &TestHub, name: &str, methods: bool) -> (Attachment, hub_engine::Downlinks) {
     let token = test
         .device_token(&id(name), hub_domain::time::Timestamp::from_seconds(hub_testkit::START_SECONDS + 60));
     let who = test.hub.authenticate_device(&id(name), Credential::Token(&token)).expect("its own token");
-    let (sender, queue) = mpsc::channel(SESSION_QUEUE_MAX);
+    let (sender, queue) = hub_engine::downlinks(SESSION_QUEUE_MAX);
     let attachment = test.hub.attach(&who, &id(name), false, sender).await.expect("attached");
     if methods {
         test.hub.subscribe(&attachment, Family::Methods, false).await.expect("subscribed");
@@ -34,8 +33,8 @@ fn answer(status: i32) -> MethodResult {
     MethodResult { status, payload: "[1]".into() }
 }
 
-async fn next_call(queue: &mut mpsc::Receiver<Downlink>) -> CallId {
-    match queue.recv().await {
+async fn next_call(queue: &mut hub_engine::Downlinks) -> CallId {
+    match queue.next().await {
         Some(Downlink::Call { call, name, payload }) => {
             assert_eq!((&*name, &*payload), ("reboot", "{\"a\" : 1}"), "name and bytes arrive as given");
             call

@@ -22,7 +22,6 @@ use hub_engine::{Attachment, Credential, Error};
 use hub_testkit::TestHub;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
 
 use crate::configurations::{at_rest, create, device_content, spec, write};
 use crate::jobs::patching;
@@ -66,10 +65,10 @@ pub async fn lifecycle(test: &TestHub, name: &str) -> Vec<String> {
     steps
 }
 
-pub async fn attached(test: &TestHub, name: &str) -> (Attachment, mpsc::Receiver<Downlink>) {
+pub async fn attached(test: &TestHub, name: &str) -> (Attachment, hub_engine::Downlinks) {
     let token = test.device_token(&id(name), test.hub.now().plus(Duration::from_secs(3600)));
     let who = test.hub.authenticate_device(&id(name), Credential::Token(&token)).expect("its own token");
-    let (sender, queue) = mpsc::channel(SESSION_QUEUE_MAX);
+    let (sender, queue) = hub_engine::downlinks(SESSION_QUEUE_MAX);
     let attachment = test.hub.attach(&who, &id(name), false, sender).await.expect("attached");
     test.hub.subscribe(&attachment, Family::Methods, false).await.expect("subscribed");
     (attachment, queue)
@@ -367,7 +366,7 @@ async fn with_answer(
     let (of, owner) = (device(name), test.owner());
     let retire = test.hub.device_retire(&owner, &of, &request);
     let device = async {
-        if let Some(Downlink::Call { call, payload, name }) = queue.recv().await {
+        if let Some(Downlink::Call { call, payload, name }) = queue.next().await {
             assert_eq!(&*name, "wipe");
             let given: Value = serde_json::from_str(&payload).expect("JSON");
             assert_eq!(given["deep"], true);
@@ -470,7 +469,7 @@ async fn a_device_in_a_running_job_fails_there_and_the_job_goes_on() {
     assert_eq!(failed, [json!({"deviceId": "a", "error": error})]);
     assert!(!job().await.is_over(), "it waits for the other device");
     let (attachment, mut queue) = attached(&test, "b").await;
-    let Some(Downlink::Call { call, .. }) = queue.recv().await else { panic!("a call") };
+    let Some(Downlink::Call { call, .. }) = queue.next().await else { panic!("a call") };
     test.hub.method_complete(&attachment, call, MethodResult { status: 200, payload: "null".into() });
     for _ in 0..1000 {
         if job().await.is_over() {

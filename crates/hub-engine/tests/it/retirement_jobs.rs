@@ -50,7 +50,7 @@ async fn erases(test: &TestHub, name: &str, statuses: &'static [i32]) {
     tokio::spawn(async move {
         let mut statuses = statuses.iter();
         let mut status = 200;
-        while let Some(link) = queue.recv().await {
+        while let Some(link) = queue.next().await {
             let Downlink::Call { call, payload, .. } = link else { continue };
             status = statuses.next().copied().unwrap_or(status);
             let given: Value = serde_json::from_str(&payload).expect("an object");

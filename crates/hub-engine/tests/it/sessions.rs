@@ -12,7 +12,6 @@ use hub_engine::config::SESSION_QUEUE_MAX;
 use hub_engine::{Attachment, Credential, Error, Principal};
 use hub_testkit::TestHub;
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use crate::{desired, id};
 
@@ -21,8 +20,8 @@ async fn attach(
     who: &Principal,
     id: &TwinId,
     clean: bool,
-) -> (Attachment, mpsc::Receiver<Downlink>) {
-    let (sender, receiver) = mpsc::channel(SESSION_QUEUE_MAX);
+) -> (Attachment, hub_engine::Downlinks) {
+    let (sender, receiver) = hub_engine::downlinks(SESSION_QUEUE_MAX);
     (test.hub.attach(who, id, clean, sender).await.expect("attached"), receiver)
 }
 
@@ -59,7 +58,7 @@ async fn one_device_cannot_attach_as_another() {
     let test = TestHub::start().await;
     let (_, who) = device(&test, "one").await;
     let (two, _) = device(&test, "two").await;
-    let (sender, _queue) = mpsc::channel(1);
+    let (sender, _queue) = hub_engine::downlinks(1);
     assert!(matches!(test.hub.attach(&who, &two, false, sender).await, Err(Error::Forbidden(_))));
     assert!(test.hub.twin_get(&who, &two).is_err());
     assert!(test.hub.twin_patch_reported(&who, &two, &crate::patch(json!({})), None).await.is_err());
@@ -79,7 +78,7 @@ async fn subscriptions_outlive_connections_and_restarts_unless_clean() {
     let (second, mut queue) = attach(&again, &who, &id, false).await;
     assert!(second.session_present && second.subscriptions().is_at_least_once(Family::Desired));
     set_rate(&again, &id, 7).await;
-    let Some(Downlink::DesiredChanged { patch, version: 2 }) = queue.recv().await else {
+    let Some(Downlink::DesiredChanged { patch, version: 2 }) = queue.next().await else {
         panic!("no notification")
     };
     assert_eq!(*patch, *json!({"rate": 7}).as_object().expect("an object"));
@@ -97,7 +96,7 @@ async fn notifications_come_in_the_order_of_versions() {
     let test = Arc::new(TestHub::start().await);
     let (id, who) = device(&test, "d").await;
     // Room for all of them, since the writers do not wait for the reader.
-    let (sender, mut queue) = mpsc::channel(200);
+    let (sender, mut queue) = hub_engine::downlinks(200);
     let attachment = test.hub.attach(&who, &id, false, sender).await.expect("attached");
     test.hub.subscribe(&attachment, Family::Desired, false).await.expect("subscribed");
     let writers: Vec<_> = (0..8)
@@ -111,7 +110,7 @@ async fn notifications_come_in_the_order_of_versions() {
         })
         .collect();
     for expected in 2..162 {
-        let Some(Downlink::DesiredChanged { version, .. }) = queue.recv().await else {
+        let Some(Downlink::DesiredChanged { version, .. }) = queue.next().await else {
             panic!("no notification")
         };
         assert_eq!(version, expected);
@@ -165,7 +164,7 @@ async fn disabling_deleting_and_new_keys_end_the_connection() {
     }
     let (gone, who) = device(&test, "e").await;
     hub.identity_delete(&owner, &gone, &Precondition::None).await.expect("deleted");
-    let (sender, _queue) = mpsc::channel(1);
+    let (sender, _queue) = hub_engine::downlinks(1);
     assert!(
         hub.attach(&who, &self::id("e"), false, sender).await.is_err(),
         "an old principal is worth nothing"

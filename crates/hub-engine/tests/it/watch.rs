@@ -10,7 +10,6 @@ use hub_engine::queries::watch::{Lagged, Line, QueryWatch, Step};
 use hub_engine::{Credential, Error};
 use hub_testkit::TestHub;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use crate::{id, patch};
 
@@ -73,7 +72,7 @@ async fn rows_come_first_and_then_what_happens_to_them() {
     assert_eq!(told(&mut sites).await, [format!("~a {}", row("y")), format!("+b {b_row}"), "-a".into()]);
 
     let who = test.hub.authenticate_device(&a, Credential::Token(&token)).expect("its own token");
-    let (sender, _queue) = mpsc::channel(8);
+    let (sender, _queue) = hub_engine::downlinks(8);
     let attachment = test.hub.attach(&who, &a, false, sender).await.expect("attached");
     for t in [70, 90, 95, 60] {
         test.hub.twin_patch_reported(&who, &a, &patch(json!({ "t": t })), None).await.expect("reported");

@@ -7,7 +7,6 @@ use hub_domain::time::Timestamp;
 use hub_engine::access::Credential;
 use hub_testkit::{HOSTNAME, START_SECONDS};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use crate::support::{Reply, Server};
 
@@ -213,7 +212,7 @@ async fn counts_and_lists_are_those_of_this_moment() {
     assert_eq!(connected().await, 0);
     let (id, token) = server.test.register("live").await;
     let who = server.test.hub.authenticate_device(&id, Credential::Token(&token)).expect("its own token");
-    let (queue, _downlinks) = mpsc::channel(1);
+    let (queue, _downlinks) = hub_engine::downlinks(1);
     let attachment = server.test.hub.attach(&who, &id, true, queue).await.expect("attached");
     assert_eq!(connected().await, 1);
     assert_eq!(server.get("/devices/live").await.ok()["connectionState"], "Connected");

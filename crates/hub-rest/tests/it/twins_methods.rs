@@ -10,7 +10,6 @@ use hub_domain::session::Family;
 use hub_engine::Attachment;
 use hub_engine::access::Credential;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use crate::support::{Reply, Server};
 
@@ -21,7 +20,7 @@ const CALLS_PER_DEVICE_MAX: usize = 32;
 struct Device {
     id: TwinId,
     attachment: Attachment,
-    downlinks: mpsc::Receiver<Downlink>,
+    downlinks: hub_engine::Downlinks,
 }
 
 impl Device {
@@ -29,7 +28,7 @@ impl Device {
     async fn attach(server: &Server, id: &TwinId, token: &str, callable: bool) -> Self {
         let hub = &server.test.hub;
         let who = hub.authenticate_device(id, Credential::Token(token)).expect("its own token");
-        let (queue, downlinks) = mpsc::channel(2 * CALLS_PER_DEVICE_MAX);
+        let (queue, downlinks) = hub_engine::downlinks(2 * CALLS_PER_DEVICE_MAX);
         let attachment = hub.attach(&who, id, true, queue).await.expect("attached");
         if callable {
             hub.subscribe(&attachment, Family::Methods, false).await.expect("subscribed");
@@ -44,7 +43,7 @@ impl Device {
 
     /// Takes one call and answers it; returns its name and payload.
     async fn answer(&mut self, server: &Server, status: i32, payload: &str) -> (Arc<str>, Arc<str>) {
-        match self.downlinks.recv().await.expect("a downlink") {
+        match self.downlinks.next().await.expect("a downlink") {
             Downlink::Call { call, name, payload: asked } => {
                 let result = MethodResult { status, payload: payload.into() };
                 server.test.hub.method_complete(&self.attachment, call, result);
@@ -309,7 +308,7 @@ async fn a_method_request_that_is_wrong_never_reaches_the_device() {
         .error(400, "ArgumentInvalid");
     let text = server.send_raw("post", "/digitaltwins/d/commands/c", "{not json").await;
     text.nested_error(400_506, "InvalidDigitalTwinPayload");
-    assert!(device.downlinks.try_recv().is_err(), "nothing came");
+    assert!(device.downlinks.try_next().is_none(), "nothing came");
 }
 
 #[tokio::test]
@@ -389,7 +388,7 @@ async fn a_call_ends_when_its_device_goes() {
     let mut device = Device::register(&server, "d", true).await;
     let body = json!({ "methodName": "m" });
     let goes = async {
-        device.downlinks.recv().await.expect("the call");
+        device.downlinks.next().await.expect("the call");
         drop(device);
     };
     let (reply, ()) = tokio::join!(server.send("post", "/twins/d/methods", &body), goes);
@@ -406,7 +405,7 @@ async fn only_so_many_calls_wait_for_one_device() {
     let one_more = async {
         let mut calls = Vec::new();
         for _ in 0..CALLS_PER_DEVICE_MAX {
-            calls.push(device.downlinks.recv().await.expect("a call"));
+            calls.push(device.downlinks.next().await.expect("a call"));
         }
         let refused = server.send("post", "/twins/d/methods", &body).await;
         refused.nested_error(403_800, "DeviceMaximumInflightMethodExceeded");
