@@ -8,7 +8,7 @@ use hub_domain::id::TwinId;
 use hub_domain::identity::Identity;
 use hub_domain::link::CloseReason;
 use hub_domain::session::StoredSession;
-use hub_domain::twin::Twin;
+use hub_domain::twin::{PackedTwin, Twin};
 use hub_index::{Index, LoadedRow};
 use hub_store::blobs::BlobFolder;
 use hub_store::tables::StoredPage;
@@ -169,14 +169,14 @@ impl Loading<'_> {
 
 fn decode(
     identities: StoredPage<Identity>,
-    twins: StoredPage<(TwinId, Twin)>,
+    twins: StoredPage<(TwinId, Twin, PackedTwin)>,
     sessions: &HashMap<TwinId, StoredSession>,
 ) -> Result<Vec<LoadedRow>> {
     let mut twins = twins.decode()?.entries.into_iter();
     let mut pair = |(identity, version): (Identity, Commit)| match twins.next() {
-        Some(((id, twin), twin_version)) if id == identity.id => {
+        Some(((id, twin, packed), twin_version)) if id == identity.id => {
             let session = sessions.get(&id);
-            Ok(LoadedRow::new((identity, version.0), (twin, twin_version.0), session))
+            Ok(LoadedRow::new((identity, version.0), (twin, packed, twin_version.0), session))
         }
         _ => Err(Error::Internal(format!("the store has no twin for '{}': it is damaged", identity.id))),
     };

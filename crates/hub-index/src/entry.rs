@@ -119,15 +119,21 @@ pub struct LoadedRow {
 
 impl LoadedRow {
     /// Of an identity and its twin, with the versions of their rows, and its session, if there is one.
-    pub fn new(identity: (Identity, u64), twin: (Twin, u64), session: Option<&StoredSession>) -> Self {
+    pub fn new(
+        (identity, identity_version): (Identity, u64),
+        (twin, packed, twin_version): (Twin, PackedTwin, u64),
+        session: Option<&StoredSession>,
+    ) -> Self {
+        let (identity, live) = (Arc::new(identity), Arc::new(Live::new(session)));
         let entry = Entry {
-            identity: Arc::new(identity.0),
-            identity_version: identity.1,
-            twin: Arc::new(twin.0),
-            twin_version: twin.1,
-            live: Arc::new(Live::new(session)),
+            identity: identity.clone(),
+            identity_version,
+            twin: Arc::new(twin),
+            twin_version,
+            live: live.clone(),
         };
-        Self { packed: Slot::packed(&entry), entry }
+        let packed = PackedEntry { identity, identity_version, twin: packed, twin_version, live };
+        Self { packed: Slot::Packed(Arc::new(packed)), entry }
     }
 }
 

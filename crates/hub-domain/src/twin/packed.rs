@@ -1,8 +1,10 @@
-//! A twin in few bytes, for the many that nobody writes at the moment. Only ever in memory: what is packed by one process is
-//! opened by the same one, so the form has no version and may change at will. Packing must lose nothing.
+//! A twin in few bytes: for memory, since nobody writes most twins at the moment, and for the store, whose rows need no
+//! other form to be loaded. Packing must lose nothing, and no bytes that a disk gives back may make opening panic.
 //!
 //! Values and stamps are walked side by side, so that each name is there once; a stamp that is its parent's is one byte.
+//! The form is a format of the store: it may only grow at its end, and what is not there is then nothing.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
 use serde_json::{Number, Value};
@@ -13,15 +15,19 @@ use crate::id::ConfigurationId;
 use crate::json::Object;
 use crate::time::Timestamp;
 
-/// What is said of a reader that runs off the end, or finds what no writer writes.
-const OWN: &str = "packed by this module";
+/// Deepest nesting of values and stamps that is opened: more than any limit of twins lets in.
+const DEPTH_MAX: usize = 128;
+
+/// These bytes are no twin that was packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+type Opened<T> = Result<T, Malformed>;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct PackedTwin {
     bytes: Box<[u8]>,
-    /// The configurations that stamps name by number: shared among twins, and few of them.
-    writers: Box<[WrittenBy]>,
 }
 
 impl PackedTwin {
@@ -43,26 +49,28 @@ impl PackedTwin {
             packer.number(*version);
             packer.text(&actor.to_string());
         }
-        Self { bytes: packer.bytes.into_boxed_slice(), writers: packer.writers.into_boxed_slice() }
+        Self { bytes: packer.bytes.into_boxed_slice() }
+    }
+
+    /// Takes bytes that [`PackedTwin::as_bytes`] gave, and the twin in them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<(Self, Twin), Malformed> {
+        let twin = open(bytes)?;
+        Ok((Self { bytes: bytes.into() }, twin))
+    }
+
+    /// The bytes, for the store.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The twin again, equal in everything.
     pub fn open(&self) -> Twin {
-        let mut opener = Opener { rest: &self.bytes, writers: &self.writers };
-        Twin {
-            etag_counter: opener.number(),
-            tags: opener.object(),
-            desired: opener.section(),
-            reported: opener.section(),
-            model_id: opener.option().map(str::to_string),
-            configurations: (0..opener.number()).map(|_| opener.configuration()).collect(),
-            authors: Authors::new((0..opener.number()).map(|_| opener.author()).collect()),
-        }
+        open(&self.bytes).expect("packed here, or opened once when it was taken from the store")
     }
 
     /// How much memory it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.bytes.len() + size_of_val(&*self.writers)
+        size_of::<Self>() + self.bytes.len()
     }
 }
 
@@ -198,129 +206,177 @@ impl Packer {
         let later = stamp.at.ticks().wrapping_sub(parent.at.ticks());
         self.number(((later << 1) ^ (later >> 63)) as u64);
         self.number(stamp.version.map_or(0, NonZeroU64::get));
-        let writer = stamp.by.as_ref().map_or(0, |by| {
-            let known = self.writers.iter().position(|known| known == by);
-            known.unwrap_or_else(|| {
-                self.writers.push(by.clone());
-                self.writers.len() - 1
-            }) + 1
-        });
-        self.number(writer as u64);
+        let Some(by) = &stamp.by else { return self.number(0) };
+        let known = self.writers.iter().position(|known| known == by);
+        self.number(known.unwrap_or(self.writers.len()) as u64 + 1);
+        // Told where it first occurs; from then on its number says it.
+        if known.is_none() {
+            self.text(by.configuration().as_str());
+            self.number(by.digest());
+            self.bytes.push(by.is_deployment().into());
+            self.writers.push(by.clone());
+        }
     }
+}
+
+fn open(bytes: &[u8]) -> Opened<Twin> {
+    let mut opener = Opener { rest: bytes, writers: Vec::new(), depth: 0 };
+    let twin = Twin {
+        etag_counter: opener.number()?,
+        tags: opener.object()?,
+        desired: opener.section()?,
+        reported: opener.section()?,
+        model_id: opener.option()?.map(str::to_string),
+        configurations: opener.many(Opener::configuration)?,
+        authors: Authors::new(opener.many(Opener::author)?),
+    };
+    if opener.rest.is_empty() { Ok(twin) } else { Err(Malformed) }
 }
 
 struct Opener<'p> {
     rest: &'p [u8],
-    writers: &'p [WrittenBy],
+    writers: Vec<WrittenBy>,
+    depth: usize,
 }
 
 impl<'p> Opener<'p> {
-    fn take(&mut self, count: usize) -> &'p [u8] {
-        let (taken, rest) = self.rest.split_at_checked(count).expect(OWN);
+    fn take(&mut self, count: u64) -> Opened<&'p [u8]> {
+        let count = usize::try_from(count).map_err(|_| Malformed)?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed)?;
         self.rest = rest;
-        taken
+        Ok(taken)
     }
 
-    fn byte(&mut self) -> u8 {
-        self.take(1)[0]
+    fn byte(&mut self) -> Opened<u8> {
+        let (byte, rest) = self.rest.split_first().ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(*byte)
     }
 
-    fn number(&mut self) -> u64 {
-        let (mut number, mut shift) = (0, 0);
-        loop {
-            let byte = self.byte();
+    fn number(&mut self) -> Opened<u64> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.byte()?;
             number |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return number;
+                return Ok(number);
             }
-            shift += 7;
         }
+        Err(Malformed)
     }
 
-    fn text_of(&mut self, length: u64) -> &'p str {
-        std::str::from_utf8(self.take(length as usize)).expect(OWN)
+    fn text_of(&mut self, length: u64) -> Opened<&'p str> {
+        std::str::from_utf8(self.take(length)?).map_err(|_| Malformed)
     }
 
-    fn text(&mut self) -> &'p str {
-        let length = self.number();
+    fn text(&mut self) -> Opened<&'p str> {
+        let length = self.number()?;
         self.text_of(length)
     }
 
-    fn option(&mut self) -> Option<&'p str> {
-        let length = self.number().checked_sub(1)?;
-        Some(self.text_of(length))
+    fn option(&mut self) -> Opened<Option<&'p str>> {
+        self.number()?.checked_sub(1).map(|length| self.text_of(length)).transpose()
     }
 
-    fn object(&mut self) -> Object {
-        (0..self.number()).map(|_| (self.text().to_string(), self.value())).collect()
+    /// As many as a number says. Each takes a byte at least, so that a wrong number ends with the bytes.
+    fn many<T, C: FromIterator<T>>(&mut self, one: fn(&mut Self) -> Opened<T>) -> Opened<C> {
+        (0..self.number()?).map(|_| one(self)).collect()
     }
 
-    fn value(&mut self) -> Value {
-        match self.byte() {
+    /// What is one level deeper.
+    fn below<T>(&mut self, open: impl FnOnce(&mut Self) -> Opened<T>) -> Opened<T> {
+        self.depth += 1;
+        let opened = if self.depth > DEPTH_MAX { Err(Malformed) } else { open(self) };
+        self.depth -= 1;
+        opened
+    }
+
+    fn object(&mut self) -> Opened<Object> {
+        self.many(|opener| Ok((opener.text()?.to_string(), opener.value()?)))
+    }
+
+    fn value(&mut self) -> Opened<Value> {
+        Ok(match self.byte()? {
             kind::NULL => Value::Null,
             kind::FALSE => Value::Bool(false),
             kind::TRUE => Value::Bool(true),
-            kind::POSITIVE => self.number().into(),
-            kind::NEGATIVE => (self.number() as i64).wrapping_neg().into(),
+            kind::POSITIVE => self.number()?.into(),
+            kind::NEGATIVE => (self.number()? as i64).wrapping_neg().into(),
             kind::FLOAT => {
-                let bytes = self.take(8).try_into().expect(OWN);
-                Value::Number(Number::from_f64(f64::from_le_bytes(bytes)).expect(OWN))
+                let bytes = self.take(8)?.try_into().map_err(|_| Malformed)?;
+                Value::Number(Number::from_f64(f64::from_le_bytes(bytes)).ok_or(Malformed)?)
             }
-            kind::TEXT => self.text().into(),
-            kind::ARRAY => (0..self.number()).map(|_| self.value()).collect(),
-            kind::OBJECT => Value::Object(self.object()),
-            other => unreachable!("a value of kind {other}, though {OWN}"),
-        }
+            kind::TEXT => self.text()?.into(),
+            kind::ARRAY => self.below(|opener| opener.many(Self::value).map(Value::Array))?,
+            kind::OBJECT => Value::Object(self.below(Self::object)?),
+            _ => return Err(Malformed),
+        })
     }
 
-    fn section(&mut self) -> Properties {
-        let version = self.number();
-        let values = self.object();
+    fn section(&mut self) -> Opened<Properties> {
+        let version = self.number()?;
+        let values = self.object()?;
         let parent = Stamp { at: Timestamp::from_ticks(0), version: None, by: None };
-        let metadata = self.node(&parent, &values).expect(OWN);
-        Properties { values, metadata, version }
+        let metadata = self.node(&parent, &values)?.ok_or(Malformed)?;
+        Ok(Properties { values, metadata, version })
     }
 
-    fn node(&mut self, parent: &Stamp, values: &Object) -> Option<Metadata> {
-        let bits = self.byte();
+    fn node(&mut self, parent: &Stamp, values: &Object) -> Opened<Option<Metadata>> {
+        let bits = self.byte()?;
         if bits == node::NONE {
-            return None;
+            return Ok(None);
         }
-        let stamp = if bits & node::STAMP == 0 { parent.clone() } else { self.stamp(parent) };
+        let stamp = if bits & node::STAMP == 0 { parent.clone() } else { self.stamp(parent)? };
         let mut metadata = Metadata::leaf(stamp);
         if bits & node::CHILDREN == 0 {
-            return Some(metadata);
+            return Ok(Some(metadata));
         }
-        let none = Object::new();
         let stamp = metadata.stamp.clone();
-        let mirrored = values.iter().filter_map(|(name, value)| {
-            let child = self.node(&stamp, value.as_object().unwrap_or(&none))?;
-            Some((name.clone(), child))
-        });
-        metadata.children = mirrored.collect();
-        for _ in 0..self.number() {
-            let name = self.text().to_string();
-            metadata.children.insert(name, self.node(&stamp, &none).expect(OWN));
-        }
-        Some(metadata)
+        metadata.children = self.below(|opener| opener.children(&stamp, values))?;
+        Ok(Some(metadata))
     }
 
-    fn stamp(&mut self, parent: &Stamp) -> Stamp {
-        let later = self.number();
+    fn children(&mut self, stamp: &Stamp, values: &Object) -> Opened<BTreeMap<String, Metadata>> {
+        let none = Object::new();
+        let mirrored = values.iter().filter_map(|(name, value)| {
+            let child = self.node(stamp, value.as_object().unwrap_or(&none)).transpose()?;
+            Some(child.map(|child| (name.clone(), child)))
+        });
+        let mut children: BTreeMap<_, _> = mirrored.collect::<Opened<_>>()?;
+        for _ in 0..self.number()? {
+            let name = self.text()?.to_string();
+            children.insert(name, self.node(stamp, &none)?.ok_or(Malformed)?);
+        }
+        Ok(children)
+    }
+
+    fn stamp(&mut self, parent: &Stamp) -> Opened<Stamp> {
+        let later = self.number()?;
         let later = (later >> 1) as i64 ^ -((later & 1) as i64);
         let at = Timestamp::from_ticks(parent.at.ticks().wrapping_add(later));
-        let version = NonZeroU64::new(self.number());
-        let by = (self.number() as usize).checked_sub(1).map(|writer| self.writers[writer].clone());
-        Stamp { at, version, by }
+        Ok(Stamp { at, version: NonZeroU64::new(self.number()?), by: self.writer()? })
     }
 
-    fn configuration(&mut self) -> (ConfigurationId, ConfigurationStatus) {
-        let id = ConfigurationId::parse(self.text()).expect(OWN);
-        (id, ConfigurationStatus::parse(self.text()).expect(OWN))
+    fn writer(&mut self) -> Opened<Option<WrittenBy>> {
+        let Some(number) = self.number()?.checked_sub(1) else { return Ok(None) };
+        if number == self.writers.len() as u64 {
+            let by = WrittenBy::new(self.configuration_id()?, self.number()?, self.byte()? != 0);
+            self.writers.push(by);
+        }
+        self.writers.get(number as usize).cloned().map(Some).ok_or(Malformed)
     }
 
-    fn author(&mut self) -> (u64, Actor) {
-        (self.number(), Actor::parse(self.text()).expect(OWN))
+    fn configuration_id(&mut self) -> Opened<ConfigurationId> {
+        ConfigurationId::parse(self.text()?).map_err(|_| Malformed)
+    }
+
+    fn configuration(&mut self) -> Opened<(ConfigurationId, ConfigurationStatus)> {
+        let id = self.configuration_id()?;
+        Ok((id, ConfigurationStatus::parse(self.text()?).ok_or(Malformed)?))
+    }
+
+    fn author(&mut self) -> Opened<(u64, Actor)> {
+        Ok((self.number()?, Actor::parse(self.text()?).ok_or(Malformed)?))
     }
 }
 
@@ -387,8 +443,35 @@ mod tests {
                 let stray = Metadata::leaf(Stamp::desired(at(9), 9));
                 twin.reported.metadata.children.insert("stray".into(), stray);
             }
-            prop_assert_eq!(PackedTwin::new(&twin).open(), twin);
+            let packed = PackedTwin::new(&twin);
+            prop_assert_eq!(packed.open(), twin.clone());
+            let (taken, opened) = PackedTwin::from_bytes(packed.as_bytes()).expect("bytes of its own");
+            prop_assert_eq!((taken.as_bytes(), opened), (packed.as_bytes(), twin));
+            for length in 0..packed.as_bytes().len() {
+                prop_assert_eq!(PackedTwin::from_bytes(&packed.as_bytes()[..length]).err(), Some(Malformed));
+            }
         }
+
+        /// Whatever a damaged disk gives back, it is refused or it is a twin.
+        #[test]
+        fn damaged_bytes_never_panic(noise in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>()) {
+            let _ = PackedTwin::from_bytes(&noise);
+            let mut twin = Twin::new(self::at(1));
+            twin.tags.insert("site".into(), json!({"a": [1, -2, 0.5, null, true, "x"]}));
+            let mut bytes = PackedTwin::new(&twin).as_bytes().to_vec();
+            let at = at % bytes.len();
+            for byte in &noise {
+                bytes[at] = *byte;
+                let _ = PackedTwin::from_bytes(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused() {
+        let mut bytes = vec![0, 1, 1, b'a'];
+        bytes.extend(std::iter::repeat_n([kind::ARRAY, 1], 1_000_000).flatten());
+        assert_eq!(PackedTwin::from_bytes(&bytes).err(), Some(Malformed));
     }
 
     #[test]

@@ -31,6 +31,16 @@ const TWIN_CONFIGURED: &str = r#"{"etag":3,"tags":{"site":"a"},"desired":{"versi
 /// A twin of which it is known who wrote its desired properties.
 const TWIN_AUTHORED: &str = r#"{"etag":3,"tags":{"site":"a"},"desired":{"version":2,"values":{"a":{"b":1}},"stamps":[50000000,2,{"a":[50000000,2,{"b":[50000000,2]}]}]},"reported":{"version":1,"values":{},"stamps":[10000000,null]},"modelId":"dtmi:x;1","authors":[[2,"job:ring-1"]]}"#;
 
+/// The same three in the second format, in hexadecimal.
+const PACKED_PLAIN: &str = "0203010473697465060161020101610801016203010780c2d72f02000501000001000380dac40900000964746d693a783b310000";
+const PACKED_CONFIGURED: &str = "020301047369746506016102020161080101620301016303020780c2d72f02000503000201056366672d619180270000030002010001000380dac40900000964746d693a783b3102056366672d61074170706c696564056366672d6208546172676574656400";
+const PACKED_AUTHORED: &str = "0203010473697465060161020101610801016203010780c2d72f02000501000001000380dac40900000964746d693a783b310001020a6a6f623a72696e672d31";
+
+fn bytes(hexadecimal: &str) -> Vec<u8> {
+    let digit = |at: usize| u8::from_str_radix(&hexadecimal[at..at + 2], 16).expect("hexadecimal");
+    (0..hexadecimal.len()).step_by(2).map(digit).collect()
+}
+
 fn configuration(id: &str) -> ConfigurationId {
     ConfigurationId::parse(id).expect("an id")
 }
@@ -64,11 +74,22 @@ fn twins_are_written_and_read_as_ever() {
     for (fixture, twin) in [
         (TWIN_PLAIN, plain_twin()),
         (TWIN_CONFIGURED, configured_twin()),
-        (TWIN_AUTHORED, plain_twin().written_by(author)),
+        (TWIN_AUTHORED, plain_twin().written_by(author.clone())),
     ] {
         let (id, read) = twin::decode(&key, &row(fixture)).expect("a row that is read");
+        assert_eq!((id.to_string().as_str(), read), ("d", twin));
+    }
+    for (fixture, twin) in [
+        (PACKED_PLAIN, plain_twin()),
+        (PACKED_CONFIGURED, configured_twin()),
+        (PACKED_AUTHORED, plain_twin().written_by(author)),
+    ] {
+        let (id, read) = twin::decode(&key, &bytes(fixture)).expect("a row that is read");
         assert_eq!((id.to_string().as_str(), read), ("d", twin.clone()));
-        assert_eq!(String::from_utf8_lossy(&twin::encode(&twin)), String::from_utf8_lossy(&row(fixture)));
+        assert_eq!(twin::encode(&twin).escape_ascii().to_string(), bytes(fixture).escape_ascii().to_string());
+        assert_eq!(twin::decode_packed(&key, &bytes(fixture)).expect("read").2.open(), twin);
+        let damaged = twin::decode(&key, &bytes(fixture)[..20]).expect_err("the end is missing");
+        assert!(damaged.to_string().contains("not a packed twin"), "{damaged}");
     }
     let mut deployed = plain_twin();
     deployed.desired.metadata.children.get_mut("a").expect("a").stamp.by =

@@ -1,4 +1,5 @@
-//! The rows of twins: three sections with their versions, two of them with a tree of stamps.
+//! The rows of twins, packed as in memory, so that a start has nothing to parse (`docs/decisions/0017`). The first format was
+//! JSON: three sections with their versions, two of them with a tree of stamps. It is still read.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -6,104 +7,23 @@ use std::num::NonZeroU64;
 use hub_domain::actor::Actor;
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::json::Object;
-use hub_domain::twin::{Authors, ConfigurationStatus, Metadata, Properties, Stamp, Twin, WrittenBy};
-use serde::ser::SerializeTuple;
-use serde::{Deserialize, Serialize, Serializer};
+use hub_domain::twin::{
+    Authors, ConfigurationStatus, Malformed, Metadata, PackedTwin, Properties, Stamp, Twin, WrittenBy,
+};
+use serde::Deserialize;
 
-use super::{encode as encode_record, field, format_of, name, parse, time, unknown_format};
+use super::{field, format_of, name, parse, time, unknown_format};
 use crate::keys::RowKey;
 use crate::{Bytes, Key, StoreError};
 
-/// Written from references: a twin is the largest row there is, and the most often written.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct V1Out<'a> {
-    etag: u64,
-    tags: &'a Object,
-    desired: PropertiesOut<'a>,
-    reported: PropertiesOut<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model_id: Option<&'a str>,
-    /// How each configuration fares.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    configurations: BTreeMap<&'a str, &'a str>,
-    /// Who made which version of the desired section.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    authors: Vec<(u64, String)>,
-}
-
-#[derive(Serialize)]
-struct PropertiesOut<'a> {
-    version: u64,
-    values: &'a Object,
-    stamps: StampsOut<'a>,
-    /// What configurations wrote: apart from the stamps, since few twins have any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    owned: Vec<Owned>,
-}
-
 /// One configuration and the paths that it wrote, each with a dot between its names: no name has one (S 4.3).
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Owned {
     by: String,
     digest: u64,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     deployment: bool,
     paths: Vec<String>,
-}
-
-/// The owners in `metadata`, each with what is its own.
-fn owned(metadata: &Metadata) -> Vec<Owned> {
-    fn collect<'a>(
-        node: &'a Metadata,
-        path: &mut Vec<&'a str>,
-        owners: &mut Vec<(&'a WrittenBy, Vec<String>)>,
-    ) {
-        if let Some(by) = &node.stamp.by {
-            match owners.iter_mut().find(|(owner, _)| *owner == by) {
-                Some((_, paths)) => paths.push(path.join(".")),
-                None => owners.push((by, vec![path.join(".")])),
-            }
-        }
-        for (name, child) in &node.children {
-            path.push(name);
-            collect(child, path, owners);
-            path.pop();
-        }
-    }
-    let mut owners = Vec::new();
-    collect(metadata, &mut Vec::new(), &mut owners);
-    let entry = |(by, paths): (&WrittenBy, Vec<String>)| Owned {
-        by: by.configuration().to_string(),
-        digest: by.digest(),
-        deployment: by.is_deployment(),
-        paths,
-    };
-    owners.into_iter().map(entry).collect()
-}
-
-/// `[ticks, version or null, {child: stamps}]`; the children are left out where there are none.
-struct StampsOut<'a>(&'a Metadata);
-
-impl Serialize for StampsOut<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let StampsOut(Metadata { stamp, children }) = self;
-        let mut node = serializer.serialize_tuple(if children.is_empty() { 2 } else { 3 })?;
-        node.serialize_element(&stamp.at.ticks())?;
-        node.serialize_element(&stamp.version)?;
-        if !children.is_empty() {
-            node.serialize_element(&ChildrenOut(children))?;
-        }
-        node.end()
-    }
-}
-
-struct ChildrenOut<'a>(&'a BTreeMap<String, Metadata>);
-
-impl Serialize for ChildrenOut<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, child)| (name, StampsOut(child))))
-    }
 }
 
 #[derive(Deserialize)]
@@ -164,41 +84,37 @@ fn configuration_id(key: &Key, text: &str) -> Result<ConfigurationId, StoreError
 
 /// The row of `twin`.
 pub fn encode(twin: &Twin) -> Bytes {
-    fn section(properties: &Properties) -> PropertiesOut<'_> {
-        let Properties { values, metadata, version } = properties;
-        PropertiesOut { version: *version, values, stamps: StampsOut(metadata), owned: owned(metadata) }
-    }
-    let record = V1Out {
-        etag: twin.etag_counter,
-        tags: &twin.tags,
-        desired: section(&twin.desired),
-        reported: section(&twin.reported),
-        model_id: twin.model_id.as_deref(),
-        configurations: twin
-            .configurations
-            .iter()
-            .map(|(id, status)| (id.as_str(), status.as_str()))
-            .collect(),
-        authors: twin
-            .authors
-            .entries()
-            .iter()
-            .map(|(version, actor)| (*version, actor.to_string()))
-            .collect(),
-    };
-    encode_record(1, &record)
+    [&[2], PackedTwin::new(twin).as_bytes()].concat().into()
 }
 
 /// The twin at `key`, and whose it is.
 pub fn decode(key: &Key, row: &[u8]) -> Result<(TwinId, Twin), StoreError> {
+    decode_packed(key, row).map(|(id, twin, _)| (id, twin))
+}
+
+/// Likewise, and as it was packed.
+pub fn decode_packed(key: &Key, row: &[u8]) -> Result<(TwinId, Twin, PackedTwin), StoreError> {
     let id = name(key, |key| match key {
         RowKey::Twin(id) | RowKey::RetiredTwin(id) => Some(id),
         _ => None,
     })?;
-    let record: V1In = match format_of(key, row)? {
-        (1, json) => parse(key, json)?,
-        (other, _) => return Err(unknown_format(key, other, 1)),
-    };
+    match format_of(key, row)? {
+        (1, json) => {
+            let twin = first_format(key, parse(key, json)?)?;
+            let packed = PackedTwin::new(&twin);
+            Ok((id, twin, packed))
+        }
+        (2, bytes) => {
+            let opened = PackedTwin::from_bytes(bytes);
+            let (packed, twin) =
+                opened.map_err(|Malformed| StoreError::corrupt(key, "its content is not a packed twin"))?;
+            Ok((id, twin, packed))
+        }
+        (other, _) => Err(unknown_format(key, other, 2)),
+    }
+}
+
+fn first_format(key: &Key, record: V1In) -> Result<Twin, StoreError> {
     let configurations = record.configurations.iter().map(|(id, status)| {
         let status = field(key, "configurations", ConfigurationStatus::parse(status))?;
         Ok((configuration_id(key, id)?, status))
@@ -209,7 +125,7 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(TwinId, Twin), StoreError> {
         Ok((*version, actor))
     });
     let authors = Authors::new(authors.collect::<Result<_, StoreError>>()?);
-    let twin = Twin {
+    Ok(Twin {
         etag_counter: record.etag,
         tags: record.tags,
         desired: record.desired.properties(key)?,
@@ -217,6 +133,5 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(TwinId, Twin), StoreError> {
         model_id: record.model_id,
         configurations,
         authors,
-    };
-    Ok((id, twin))
+    })
 }

@@ -1,11 +1,11 @@
 //! Twins of devices and modules. Ranges: `keys::device_twins`, `keys::module_twins`.
 
 use hub_domain::id::TwinId;
-use hub_domain::twin::Twin;
+use hub_domain::twin::{PackedTwin, Twin};
 
 use super::{StoredPage, TablePage, decode_row, page_of};
 use crate::keys::RowKey;
-use crate::records::twin::{decode, encode};
+use crate::records::twin::{decode, decode_packed, encode};
 use crate::txn::Txn;
 use crate::{Commit, Key, KeyRange, PageLen, Store, StoreError};
 
@@ -28,13 +28,13 @@ pub async fn page(
     page_of(store, range, limit, decode).await
 }
 
-/// A page of twins, not decoded yet.
+/// A page of twins, not decoded yet; each is then there as it was packed, too.
 pub async fn stored_page(
     store: &dyn Store,
     range: KeyRange,
     limit: PageLen,
-) -> Result<StoredPage<(TwinId, Twin)>, StoreError> {
-    StoredPage::read(store, range, limit, decode).await
+) -> Result<StoredPage<(TwinId, Twin, PackedTwin)>, StoreError> {
+    StoredPage::read(store, range, limit, decode_packed).await
 }
 
 impl Txn {
