@@ -57,25 +57,40 @@ pub(super) async fn import(
             return Err(Stop::Failed(text));
         }
     }
+    let done = import_all(hub, spec, (&input, reader, info.bytes), running, format).await;
+    let refused = match &done {
+        Ok(configurations) => configurations.refused.as_slice(),
+        Err(Stop::Failed(_)) => &[],
+        Err(Stop::Later(_)) => return done.map(|_| TransferCounts::default()),
+    };
+    // Of an import that was cancelled or broke off it is said, too, what was refused before.
+    let counts = write_errors(hub, spec, &output, &errors_blob, refused, &**format).await;
+    let (configurations, mut counts) = (done?, counts?);
+    counts.failed += configurations.refused.len() as u64;
+    counts.done += configurations.done;
+    Ok(counts)
+}
+
+/// The lines of `reader`, then those of the configurations.
+async fn import_all(
+    hub: &Arc<Hub>,
+    spec: &TransferSpec,
+    (input, reader, bytes): (&Container, BlobReader, u64),
+    running: &Running,
+    format: &Arc<dyn LineFormat>,
+) -> Result<Configurations, Stop> {
     let settled = hub.settled(spec).await?;
     let journal = Journal { job: spec.id.clone(), format: format.clone() };
     let mut import = hub.import_journaled(spec.actor.clone(), journal, settled);
-    let read = read_identities(&mut import, reader, info.bytes, running, &**format).await;
+    let read = read_identities(&mut import, reader, bytes, running, &**format).await;
     // What was begun is finished in any case, so that no note comes after the job's end.
     let finished = import.finish().await;
     read?;
     finished?;
-    let refused = match &spec.configurations {
-        Some(blob) => import_configurations(hub, &input, &BlobName::parse(blob)?, running, &**format).await?,
-        None => Configurations::default(),
-    };
-    if running.cancelled.is_cancelled() {
-        return Ok(TransferCounts::default());
+    match &spec.configurations {
+        Some(blob) => import_configurations(hub, input, &BlobName::parse(blob)?, running, &**format).await,
+        None => Ok(Configurations::default()),
     }
-    let mut counts = write_errors(hub, spec, &output, &errors_blob, &refused.refused, &**format).await?;
-    counts.failed += refused.refused.len() as u64;
-    counts.done += refused.done;
-    Ok(counts)
 }
 
 async fn read_identities(
