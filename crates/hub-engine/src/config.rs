@@ -41,6 +41,10 @@ impl Default for Config {
 pub const SESSION_QUEUE_MAX: usize = 64;
 /// Pages of twins that are decoded, or waiting for it, while the hub starts.
 pub const OPEN_PAGES_AHEAD: usize = 8;
+/// Commits that wait to be handed to the store; who comes later waits before the queue.
+pub const COMMITS_QUEUED_MAX: usize = 4096;
+/// Commits that the store has, or that wait to be visible.
+pub const COMMITS_UNDER_WAY_MAX: usize = 8192;
 /// Method calls that wait for one device's answer.
 pub const METHOD_CALLS_PER_DEVICE_MAX: usize = 32;
 /// Method calls that wait on the whole hub, for an answer or for a device to come.

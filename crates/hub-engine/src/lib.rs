@@ -10,6 +10,7 @@ mod applier;
 pub mod artifacts;
 pub mod bulk;
 pub mod clock;
+mod commits;
 pub mod config;
 pub mod configurations;
 pub mod context;
@@ -58,6 +59,7 @@ pub use sessions::Attachment;
 
 use applier::Applier;
 use clock::Clock;
+use commits::Commits;
 use configurations::Configurations;
 use context::Context;
 use import::Streams;
@@ -80,6 +82,7 @@ pub struct Hub {
     blobs: BlobFolder,
     index: Arc<Index>,
     applier: Arc<Applier>,
+    commits: Commits,
     sessions: Arc<Sessions>,
     pending: Arc<Pending>,
     jobs: Jobs,

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::applier::Applier;
 use crate::clock::Clock;
+use crate::commits::Commits;
 use crate::config::{Config, OPEN_PAGES_AHEAD};
 use crate::configurations::Configurations;
 use crate::context::Context;
@@ -59,6 +60,8 @@ impl Hub {
         let applier = Arc::new(Applier::new(shown, last));
         let pruned = reconcile::pruned_position(&*store).await?;
         let context = Context::load(&*store).await?;
+        let failed = Arc::new(OnceLock::new());
+        let commits = Commits::start(&tasks, store.clone(), applier.clone(), failed.clone());
         let hub = Arc::new(Hub {
             config,
             clock,
@@ -67,6 +70,7 @@ impl Hub {
             blobs,
             index,
             applier,
+            commits,
             sessions,
             pending: Arc::default(),
             jobs: Jobs::default(),
@@ -79,7 +83,7 @@ impl Hub {
             counters: Default::default(),
             streams: Default::default(),
             started,
-            failed: Arc::new(OnceLock::new()),
+            failed,
             pruned: Mutex::new(pruned),
         });
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run(hub.clone(), dangling));

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+/// See [`Tasks::hold`].
+pub use tokio_util::task::task_tracker::TaskTrackerToken as Held;
 
 /// What a task is for; also its label in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub enum TaskKind {
     Listener,
     /// Serves one connection.
     Connection,
-    /// Carries one commit through, whoever still waits for it.
+    /// Carries commits through, whoever still waits for them.
     Commit,
     /// Writes down that a device went.
     Detach,
@@ -50,6 +52,18 @@ impl Tasks {
     {
         tracing::trace!(?kind, "task starts");
         tokio::spawn(self.tracker.track_future(future))
+    }
+
+    /// Starts what serves others until they are gone. The hub's end does not wait for it; see [`Tasks::hold`].
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn serve(&self, kind: TaskKind, future: impl Future<Output = ()> + Send + 'static) {
+        tracing::trace!(?kind, "task starts");
+        drop(tokio::spawn(future));
+    }
+
+    /// Something that is under way: the hub's end waits for it as for a task.
+    pub fn hold(&self) -> Held {
+        self.tracker.token()
     }
 
     /// Cancelled when the hub stops. Listeners and connections watch it, or a child of it.

@@ -17,14 +17,13 @@ use hub_domain::session::StoredSession;
 use hub_domain::time::Timestamp;
 use hub_domain::twin::{Connection, Twin};
 use hub_index::{Change, Entry};
+use hub_store::Commit;
 use hub_store::txn::Txn as StoreTxn;
-use hub_store::{Commit, CommitError};
 
 use crate::applier::Effects;
 use crate::config::COMMIT_ATTEMPTS_MAX;
 use crate::configurations::{CONFIGURATIONS_EPOCH, ConfigurationSet};
-use crate::error::{Error, Result};
-use crate::tasks::TaskKind;
+use crate::error::Result;
 use crate::{Hub, error};
 
 /// One try at a command's batch.
@@ -195,35 +194,8 @@ impl Txn<'_> {
     }
 
     /// Makes it durable, then visible. `false`: somebody else was first, look again.
-    ///
-    /// The commit runs in a task of its own, so that a caller who goes away cannot leave a commit half shown.
     pub(crate) async fn commit(self) -> Result<bool> {
         let Txn { hub, rows, effects, .. } = self;
-        let (applier, failed, store) = (hub.applier.clone(), hub.failed.clone(), hub.store.clone());
-        if let Some(reason) = failed.get() {
-            return Err(Error::Unavailable(reason.clone()));
-        }
-        let done = hub.tasks.spawn(TaskKind::Commit, async move {
-            match rows.commit().await {
-                Ok(commit) => {
-                    applier.apply(commit.0, effects).await;
-                    Ok(true)
-                }
-                Err(CommitError::Conflict { .. }) => {
-                    // Whoever was faster may be durable and not visible yet: without him the next try would lose as well.
-                    let last = store.stats()?.last_commit.0;
-                    let _ = applier.watch().wait_for(|newest| *newest >= last).await;
-                    Ok(false)
-                }
-                Err(error) => {
-                    if error.outcome_is_unknown() {
-                        tracing::error!(%error, "a commit failed and nobody knows whether it is on disk; the hub takes no more writes");
-                        let _ = failed.set("the store failed; restart the hub to learn what was written".into());
-                    }
-                    Err(Error::from(error))
-                }
-            }
-        });
-        done.await.unwrap_or_else(|error| Err(Error::Internal(format!("a commit ended early: {error}"))))
+        hub.commits.carry_out(rows, effects).await
     }
 }
