@@ -107,7 +107,7 @@ async fn publish(clients: &[Arc<Mutex<Client>>], process: u32, seconds: u64) -> 
 }
 
 /// What a process has spent so far.
-fn cpu_seconds(process: u32) -> f64 {
+pub fn cpu_seconds(process: u32) -> f64 {
     /// Linux counts these times in hundredths of a second (`man 5 proc_pid_stat`).
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();

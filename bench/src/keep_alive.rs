@@ -14,7 +14,7 @@ use crate::hub::Hub;
 /// Longest head of an answer, bytes.
 const HEAD_MAX: usize = 16 * 1024;
 /// Bytes read at once.
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
 
 /// One connection, as the hub's owner.
 pub struct KeepAlive {
@@ -41,6 +41,32 @@ impl KeepAlive {
     /// Likewise a POST of JSON text.
     pub async fn post(&mut self, path: &str, body: &str) -> Result<usize> {
         self.send("POST", path, body).await
+    }
+
+    /// Begins to watch a query, given percent-encoded; the connection then only brings events. Returns when it has told its
+    /// rows.
+    pub async fn watch(&mut self, query: &str) -> Result<()> {
+        let request = format!(
+            "GET /api/queries/watch?api-version=2021-04-12&query={query} HTTP/1.1\r\nhost: localhost\r\n\
+             authorization: {}\r\n\r\n",
+            self.authorization
+        );
+        self.stream.write_all(request.as_bytes()).await?;
+        self.stream.flush().await?;
+        self.told("ready").await
+    }
+
+    /// Waits for an event of a watch.
+    pub async fn told(&mut self, event: &str) -> Result<()> {
+        self.answer.clear();
+        let line = format!("event: {event}\n");
+        while !self.answer.windows(line.len()).any(|window| window == line.as_bytes()) {
+            if self.answer.len() > HEAD_MAX {
+                bail!("no '{event}' in {}", String::from_utf8_lossy(&self.answer));
+            }
+            self.read_more().await?;
+        }
+        Ok(())
     }
 
     async fn send(&mut self, method: &str, path: &str, body: &str) -> Result<usize> {

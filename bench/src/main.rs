@@ -17,6 +17,7 @@ mod postgres;
 mod queries;
 mod runs;
 mod transfers;
+mod watches;
 
 use std::path::PathBuf;
 
@@ -57,7 +58,7 @@ struct Args {
     rounds: usize,
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "start",
     "connections",
     "telemetry",
@@ -68,6 +69,7 @@ const NAMES: [&str; 11] = [
     "configurations",
     "gates",
     "queries",
+    "watches",
     "transfers",
 ];
 
@@ -96,6 +98,7 @@ async fn main() -> Result<()> {
             "configurations" => operations::configurations(&args, &mut report).await,
             "gates" => gates::gates(&args, &mut report).await,
             "queries" => queries::queries(&args, &mut report).await,
+            "watches" => watches::watches(&args, &mut report).await,
             "transfers" => transfers::transfers(&args, &mut report).await,
             other => bail!("there is no benchmark '{other}'; known are {}", NAMES.join(", ")),
         };

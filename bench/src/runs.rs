@@ -74,19 +74,8 @@ pub async fn patches(args: &Args, report: &mut Report) -> Result<()> {
     for _ in 0..args.rounds {
         raw.push(log::run(log::raw(folder.path())?, args.reporters, args.seconds).await?.0);
         engine.push(log::run(log::engine(folder.path())?, args.reporters, args.seconds).await?.0);
-        let begun = Instant::now();
-        let stop = Arc::new(AtomicBool::new(false));
-        let tasks: Vec<_> =
-            clients.drain(..).map(|client| tokio::spawn(report_on(client, stop.clone()))).collect();
-        tokio::time::sleep(Duration::from_secs(args.seconds)).await;
-        stop.store(true, Ordering::Relaxed);
-        let mut round = Times::default();
-        for task in tasks {
-            let (client, done) = task.await??;
-            clients.push(client);
-            round.extend(done);
-        }
-        rates.push(round.len() as f64 / begun.elapsed().as_secs_f64());
+        let (rate, round) = report_for(&mut clients, args.seconds).await?;
+        rates.push(rate);
         times.extend(round);
         let round = update_rows(&postgres, args).await?;
         sql.push(round.len() as f64 / args.seconds as f64);
@@ -138,6 +127,23 @@ async fn update_rows(postgres: &Postgres, args: &Args) -> Result<Times> {
 fn rows_written() -> u64 {
     static WRITTEN: AtomicU64 = AtomicU64::new(0);
     WRITTEN.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Devices report one patch after the other; returns how many a second, and how long each took.
+pub async fn report_for(clients: &mut Vec<Client>, seconds: u64) -> Result<(f64, Times)> {
+    let begun = Instant::now();
+    let stop = Arc::new(AtomicBool::new(false));
+    let tasks: Vec<_> =
+        clients.drain(..).map(|client| tokio::spawn(report_on(client, stop.clone()))).collect();
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut times = Times::default();
+    for task in tasks {
+        let (client, done) = task.await??;
+        clients.push(client);
+        times.extend(done);
+    }
+    Ok((times.len() as f64 / begun.elapsed().as_secs_f64(), times))
 }
 
 async fn report_on(mut client: Client, stop: Arc<AtomicBool>) -> Result<(Client, Times)> {
