@@ -105,22 +105,34 @@ impl JobSpec {
         if self.awaits_reports() { item.act(answer, version, now) } else { item.settle(Ok(answer), now) }
     }
 
+    /// Whether a device that says "not now" is asked again. Clients of the service, which know no such thing, get its answer
+    /// as the outcome of a plain method (S 6.2).
+    fn honours_deferral(&self) -> bool {
+        self.rollout.is_some()
+            || !matches!(self.action, JobAction::CallMethod { wait_for_devices: false, .. })
+    }
+
     /// Whether an answer says that the device took the action; if not, why, and when it wants to be asked again.
     fn takes(&self, answer: &MethodResult, now: Timestamp) -> Result<(), (ItemError, Option<Timestamp>)> {
         let manages = match &self.action {
             JobAction::Manage { management, .. } => management.takes(answer),
             JobAction::Retire { .. } if !answer.is_success() => Err(super::management::rejection(answer)),
-            _ if self.rollout.is_none() => return Ok(()),
+            _ if self.rollout.is_none() => Ok(()),
             _ if Class::of_status(answer.status).is_none() => Ok(()),
             _ => Err(super::management::rejection(answer)),
         };
-        let Some(_) = &self.rollout else { return manages.map_err(|error| (error, None)) };
+        if !self.honours_deferral() {
+            return manages.map_err(|error| (error, None));
+        }
         if let Some(deferral) = Deferral::from_answer(answer, now) {
             let reason = deferral.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
             let description = format!("the device said not now{reason}");
             return Err((ItemError { code: DEVICE_DEFERRED.into(), description }, Some(deferral.until)));
         }
         manages.map_err(|error| {
+            if self.rollout.is_none() {
+                return (error, None);
+            }
             let failed = Class::of_status(answer.status) == Some(Class::Failed);
             let code = if failed { DEVICE_FAILED.into() } else { error.code };
             (ItemError { code, ..error }, None)
@@ -175,7 +187,10 @@ impl JobSpec {
         again_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<(Timestamp, Class)> {
-        let (rollout, class) = (self.rollout.as_ref()?, class_of(&error.code)?);
+        let class = class_of(&error.code)?;
+        let Some(rollout) = &self.rollout else {
+            return again_at.filter(|at| *at < self.deadline()).map(|at| (at, class));
+        };
         let first = item.started.unwrap_or(now);
         let attempt = Attempt { class, retries: item.retries_of(class), first, again_at };
         match rollout.retry(&attempt, rollout.spread(&item.id), now) {

@@ -234,6 +234,37 @@ fn answers_decide_whether_and_when_a_device_is_tried_again() {
 }
 
 #[test]
+fn not_now_is_honoured_without_a_rollout_unless_it_is_a_method_as_the_service_knows_it() {
+    let method = |wait_for_devices| match calling() {
+        JobAction::CallMethod { call, .. } => JobAction::CallMethod { call, wait_for_devices },
+        other => other,
+    };
+    let reboot = Management::parse("rebootDevice", &json!({})).and_then(Result::ok).expect("a reboot");
+    let reboot = JobAction::Manage { management: reboot, wait_for_devices: false };
+    let erase = crate::method::MethodCall::new("erase", None, None, None).ok();
+    let request = RetireRequest { erase, ..RetireRequest::default() };
+    let retire = JobAction::Retire { request, wait_for_devices: false };
+    let (soon, late) = (r#"{"deferred":{"afterSeconds":5}}"#, r#"{"deferred":{"afterSeconds":7200}}"#);
+    for (action, payload, status, not_before) in [
+        (method(false), soon, ItemStatus::Completed, None),
+        (method(true), soon, ItemStatus::Pending, Some(at(7))),
+        // Not when the job is over by then.
+        (method(true), late, ItemStatus::Failed, None),
+        (reboot.clone(), soon, ItemStatus::Pending, Some(at(7))),
+        (reboot, late, ItemStatus::Failed, None),
+        (retire, "null", ItemStatus::Pending, Some(at(62))),
+    ] {
+        let spec = JobSpec { rollout: None, ..rolled(json!({}), action.clone()).expect("a job") };
+        let item = JobItem::new(TwinId::parse("d", None).expect("an id"), at(0)).run(at(1));
+        let answer = MethodResult { status: 503, payload: payload.into() };
+        let after = spec.taken(item, Ok((Some(answer), None)), at(2));
+        assert_eq!((after.status, after.not_before), (status, not_before), "{action:?} {payload}");
+        let code = after.error.as_ref().map(|error| error.code.as_str());
+        assert_eq!(code, (status != ItemStatus::Completed).then_some(outcome::DEVICE_DEFERRED), "{action:?}");
+    }
+}
+
+#[test]
 fn what_a_patch_took_away_is_brought_back() {
     use crate::twin::{TwinPatch, WriteMode};
     use crate::version::Precondition;

@@ -21,7 +21,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::job_run::{JobRun, item_error};
 use crate::Hub;
-use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL};
+use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS};
 use crate::error::{Error, Result};
 use crate::retirement::Proof;
 use crate::transact::Txn;
@@ -42,6 +42,8 @@ pub(super) struct Calls<'h> {
     pub(super) arrived: Vec<TwinId>,
     /// When every target had been looked at once: from then on the job waits for those that were not there.
     looked_at_all: Option<Timestamp>,
+    /// Whether those that were not there in time were given up.
+    gave_up: bool,
 }
 
 impl<'h> Calls<'h> {
@@ -53,6 +55,7 @@ impl<'h> Calls<'h> {
             arrivals: hub.sessions.arrivals(),
             arrived: Vec::new(),
             looked_at_all: None,
+            gave_up: false,
         }
     }
 
@@ -87,26 +90,35 @@ impl JobRun<'_> {
         if !self.calls.collect_arrivals() {
             self.look_at_all();
         }
+        let now = self.hub.now();
+        self.calls.arrived.extend(self.turns.woken(now));
         if self.unseen.is_some() || !self.calls.arrived.is_empty() {
             return self.call_more(act).await;
         }
-        let now = self.hub.now();
         let looked_at_all = *self.calls.looked_at_all.get_or_insert(now);
-        let waits_until = self.spec.action.wait().map(|wait| looked_at_all.plus(wait));
+        let wait = self.spec.action.wait().filter(|_| !self.calls.gave_up);
+        let waits_until = wait.map(|wait| looked_at_all.plus(wait));
         if waits_until.is_some_and(|until| until <= now) {
-            let waited = self.spec.action.wait().unwrap_or_default();
-            self.look_at_all();
-            while self.unseen.is_some() {
-                self.settle_page(Some(item_error(&Error::DeviceOffline { waited }))).await?;
-                self.write_answers().await?;
-                if self.unseen.is_none() {
-                    return Ok(());
-                }
-            }
-            return Ok(());
+            return self
+                .give_up(&item_error(&Error::DeviceOffline { waited: wait.unwrap_or_default() }))
+                .await;
         }
-        let until = waits_until.map_or(self.spec.deadline(), |until| until.min(self.spec.deadline()));
+        let next = [waits_until, self.turns.next_wake()].into_iter().flatten();
+        let until = next.fold(self.spec.deadline(), Timestamp::min);
         self.wait(until.since(now).min(JOB_CLOCK_INTERVAL)).await;
+        Ok(())
+    }
+
+    /// Settles the targets that were not there in time. One that said "not now" was there, and is waited for.
+    async fn give_up(&mut self, error: &ItemError) -> Result<()> {
+        self.look_at_all();
+        while let Some(mut items) = self.next_pending(JOB_FIND_TARGETS).await? {
+            items.retain(|item| !item.is_retrying());
+            let failed: Vec<_> = items.into_iter().map(|item| (item, error.clone())).collect();
+            self.settle_pending(&failed).await?;
+            self.write_answers().await?;
+        }
+        self.calls.gave_up = true;
         Ok(())
     }
 
@@ -211,10 +223,15 @@ impl JobRun<'_> {
         let pending = self.targets(permits.len()).await?;
         let waits = self.spec.action.wait() != Some(Duration::ZERO);
         let (mut there, mut failed) = (Vec::new(), Vec::new());
+        let now = self.hub.now();
         for item in pending {
+            if let Some(at) = item.not_before.filter(|at| *at > now) {
+                self.turns.sleep_until(at, item.id);
+                continue;
+            }
             match self.hub.reachable(&self.spec, &item.id) {
                 Ok(()) => there.push(item),
-                Err(Error::DeviceOffline { .. }) if waits => {}
+                Err(Error::DeviceOffline { .. }) if waits || item.is_retrying() => {}
                 Err(error) => {
                     let error = item_error(&self.hub.retired_or(&item.id.device, error));
                     failed.push((item, error));

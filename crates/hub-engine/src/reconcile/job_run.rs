@@ -258,7 +258,10 @@ impl<'h> JobRun<'h> {
             self.look_at_all();
             return Ok(());
         };
-        self.settle(items.into_iter().map(|item| (item, error.clone())).collect()).await
+        let own = |item: &JobItem| item.error.clone().filter(|_| item.is_retrying());
+        let settled =
+            items.into_iter().map(|item| (error.clone().map(|error| own(&item).unwrap_or(error)), item));
+        self.settle(settled.map(|(error, item)| (item, error)).collect()).await
     }
 
     /// Settles pending targets that cannot have their turn.

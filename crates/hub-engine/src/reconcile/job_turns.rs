@@ -82,6 +82,17 @@ impl Turns {
         self.sleeping.first().map(|(at, _)| *at)
     }
 
+    /// A target is to be looked at then.
+    pub(super) fn sleep_until(&mut self, at: Timestamp, id: TwinId) {
+        self.sleeping.insert((at, id));
+    }
+
+    /// Those who slept until now, for a job that looks at nobody else here.
+    pub(super) fn woken(&mut self, now: Timestamp) -> BTreeSet<TwinId> {
+        self.wake(now);
+        std::mem::take(&mut self.look)
+    }
+
     fn wake(&mut self, now: Timestamp) {
         while self.sleeping.first().is_some_and(|(at, _)| *at <= now) {
             self.look.extend(self.sleeping.pop_first().map(|(_, id)| id));
@@ -123,10 +134,9 @@ impl JobRun<'_> {
         if item.status != ItemStatus::Running && self.spec.rollout.is_some() {
             self.turns.ended(&item.id);
             self.hub.jobs.release(&item.id, &self.spec.id);
-            if item.status == ItemStatus::Pending {
-                let at = item.not_before.unwrap_or(item.created);
-                self.turns.sleeping.insert((at, item.id.clone()));
-            }
+        }
+        if item.status == ItemStatus::Pending {
+            self.turns.sleep_until(item.not_before.unwrap_or(item.created), item.id.clone());
         }
     }
 
@@ -172,7 +182,7 @@ impl JobRun<'_> {
                 // All targets are looked at again when a wave opens; whoever arrives is looked at by himself.
                 Obstacle::Job(..) | Obstacle::Wave(_) | Obstacle::Offline => {}
                 Obstacle::Jitter(at) | Obstacle::Again(at, _) => {
-                    self.turns.sleeping.insert((at, item.id.clone()));
+                    self.turns.sleep_until(at, item.id.clone());
                 }
                 Obstacle::Gate(_) => {
                     self.turns.gated.insert(item.id.clone());
@@ -180,7 +190,7 @@ impl JobRun<'_> {
             }
         }
         if let Some(at) = next_change {
-            self.turns.sleeping.insert((at, item.id.clone()));
+            self.turns.sleep_until(at, item.id.clone());
         }
         if !clear {
             return;
@@ -190,7 +200,7 @@ impl JobRun<'_> {
                 let description = format!("job '{other}' is at work on the device");
                 chosen.never.push((item, ItemError { code: outcome::DEVICE_BUSY.into(), description }));
             } else {
-                self.turns.sleeping.insert((now.plus(JOB_BUSY_PAUSE), item.id));
+                self.turns.sleep_until(now.plus(JOB_BUSY_PAUSE), item.id);
             }
         } else if self.turns.claim(&self.spec, self.hub, &item.id) {
             chosen.go.push(item);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hub_domain::actor::Actor;
 use hub_domain::id::JobId;
-use hub_domain::job::{JobAction, JobCounts, JobStatus, NewJob};
+use hub_domain::job::{JobAction, JobCounts, JobStatus, Management, NewJob};
 use hub_domain::link::Downlink;
 use hub_domain::method::{MethodCall, MethodResult};
 use hub_domain::session::Family;
@@ -76,12 +76,23 @@ pub(crate) fn counts(pending: u64, running: u64, succeeded: u64, failed: u64, ca
 
 /// A device that answers every call with this status until it is dropped.
 pub(crate) async fn answering(test: &TestHub, device: &str, status: i32) -> tokio::task::JoinHandle<()> {
+    answering_in_turn(test, device, &[(status, "{\"ok\":1}")]).await
+}
+
+/// A device that gives these answers one after the other, and then the last for ever.
+async fn answering_in_turn(
+    test: &TestHub,
+    device: &str,
+    answers: &[(i32, &'static str)],
+) -> tokio::task::JoinHandle<()> {
     let (attachment, mut queue) = attached(test, device).await;
-    let hub = test.hub.clone();
+    let (hub, mut answers) = (test.hub.clone(), std::collections::VecDeque::from(answers.to_vec()));
     tokio::spawn(async move {
         while let Some(downlink) = queue.next().await {
             if let Downlink::Call { call, .. } = downlink {
-                hub.method_complete(&attachment, call, MethodResult { status, payload: "{\"ok\":1}".into() });
+                let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().copied() };
+                let (status, payload) = next.expect("an answer");
+                hub.method_complete(&attachment, call, MethodResult { status, payload: payload.into() });
             }
         }
     })
@@ -365,4 +376,66 @@ async fn jobs_are_listed_by_kind_and_status_page_by_page_and_removed_in_time() {
     tokio::time::sleep(JOB_PRUNE_INTERVAL * 2).await;
     assert_eq!(list(None, None, None).await, (String::new(), None));
     assert_eq!(rows(&test, "SELECT * FROM devices.jobs").await, [] as [Value; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_says_not_now_is_asked_again_by_a_job_that_waits_for_devices() {
+    let test = TestHub::start().await;
+    fleet(&test, 3).await;
+    let later = (503, r#"{"deferred":{"afterSeconds":600,"reason":"in use"}}"#);
+    let mut devices = Vec::new();
+    for (device, answers) in [("d000", vec![later]), ("d001", vec![(200, "1")]), ("d002", vec![later])] {
+        devices.push(answering_in_turn(&test, device, &answers).await);
+    }
+    let create = async |test: &TestHub, job| test.hub.job_create(&test.owner(), job).await.map(drop);
+    // As clients of the service know it: what the device answers is the outcome.
+    create(&test, calling("plain", 0, false)).await.expect("created");
+    assert_eq!(ended(&test, "plain").await.state.counts, counts(0, 0, 3, 0, 0));
+    create(&test, calling("patient", 0, true)).await.expect("created");
+    until(&test, "patient", |job| job.state.counts == counts(2, 0, 1, 0, 0)).await;
+    let row = rows(&test, "SELECT * FROM devices.jobs WHERE jobId = 'patient' AND deviceId = 'd000'").await;
+    assert_eq!(
+        row[0]["lastError"],
+        json!({"code": "DeviceDeferred", "description": "the device said not now: in use"})
+    );
+    assert_eq!(row[0]["notBeforeTimeUtc"], json!(Timestamp::from_seconds(START_SECONDS + 600).to_string()));
+    // Nobody is asked again before, neither by time nor because the hub was started again.
+    test.tasks.stopping().cancel();
+    devices.drain(..).for_each(|device| device.abort());
+    // A store has one hub: the former must have written its last.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let again = TestHub::on(test.store.clone()).await;
+    for (device, answers) in [("d000", vec![(200, "1")]), ("d002", vec![later])] {
+        devices.push(answering_in_turn(&again, device, &answers).await);
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    until(&again, "patient", |job| job.state.counts == counts(2, 0, 1, 0, 0)).await;
+    again.advance(Duration::from_secs(601));
+    until(&again, "patient", |job| job.state.counts == counts(1, 0, 2, 0, 0)).await;
+    // It is asked until the job is over, and its own words are kept then.
+    again.advance(Duration::from_secs(3600));
+    assert_eq!(ended(&again, "patient").await.state.counts, counts(0, 0, 2, 1, 0));
+    let row = rows(&again, "SELECT * FROM devices.jobs WHERE jobId = 'patient' AND deviceId = 'd002'").await;
+    assert_eq!(row[0]["error"]["code"], "DeviceDeferred");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_said_not_now_and_left_is_waited_for() {
+    let test = TestHub::start().await;
+    fleet(&test, 2).await;
+    let later = (429, r#"{"deferred":{"afterSeconds":30}}"#);
+    let device = answering_in_turn(&test, "d000", &[later]).await;
+    let management = Management::parse("rebootDevice", &json!({})).and_then(Result::ok).expect("a reboot");
+    let action = JobAction::Manage { management, wait_for_devices: false };
+    let job = NewJob { action, ..patching("reboot", "*", json!({})) };
+    test.hub.job_create(&test.owner(), job).await.expect("created");
+    // Whoever never was there is not waited for.
+    until(&test, "reboot", |job| job.state.counts == counts(1, 0, 0, 1, 0)).await;
+    device.abort();
+    let _ = device.await;
+    test.advance(Duration::from_secs(60));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    until(&test, "reboot", |job| job.state.counts == counts(1, 0, 0, 1, 0)).await;
+    let _back = answering(&test, "d000", 202).await;
+    until(&test, "reboot", |job| job.state.counts == counts(0, 1, 0, 1, 0)).await;
 }

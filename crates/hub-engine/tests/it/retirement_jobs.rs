@@ -156,8 +156,10 @@ async fn receipts_are_asked_for_and_deferred_and_missing_ones_told() {
         let unproven = view.retirement.unproven.expect("it says so");
         assert!(unproven.contains(why), "{name}: {unproven}");
     }
-    // Without a rollout every device is asked once.
+    // Without a rollout, too, up to the end of the job.
     create(&test, retiring("plain", erasing(false))).await;
+    until(&test, "plain", |job| job.state.counts == counts(1, 0, 0, 0, 0)).await;
+    test.advance(Duration::from_secs(3600));
     let plain = ended(&test, "plain").await;
     assert_eq!(plain.state.counts, counts(0, 0, 0, 1, 0));
     assert_eq!(count(&test, "devices").await, 1);
