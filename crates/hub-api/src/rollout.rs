@@ -10,12 +10,12 @@ use utoipa::ToSchema;
 
 use crate::job::JobRequest;
 
-/// What somebody decides about the rollout of a job.
+/// What somebody decides about the rollout or the gates of a job.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct RolloutDecision {
-    /// `pause`, `resume`, `approve`, `abort` or `rollBack`.
+    /// `pause`, `resume`, `approve`, `abort`, `rollBack` or `overrideGates`.
     pub action: String,
-    /// Why, for pause, abort and rollBack.
+    /// Why, for pause, abort and rollBack; for overrideGates it must be said.
     pub reason: Option<String>,
 }
 

@@ -169,7 +169,8 @@ impl Hub {
                 error => Obstacle::Never(item_error(&self.retired_or(&item.id.device, error))),
             });
         }
-        let Some((gates, entry)) = spec.gates.as_ref().zip(self.index.get(&item.id)) else {
+        let gates = spec.gates.as_ref().filter(|_| state.gates_override.is_none());
+        let Some((gates, entry)) = gates.zip(self.index.get(&item.id)) else {
             return (found, None);
         };
         let verdict = gates.evaluate(&entry.document(), &self.context.current(), now);

@@ -18,6 +18,7 @@ use crate::access::Principal;
 use crate::clock::random_bytes;
 use crate::config::{JOB_CALLS_IN_FLIGHT_MAX, JOB_FIND_TARGETS, JOB_LIST_ROWS_MAX, JOB_TURNS};
 use crate::error::{Error, Result};
+use crate::rollouts::contended;
 use crate::transact::Txn;
 
 /// A job as it is now.
@@ -280,6 +281,6 @@ impl Hub {
                 return Ok(Job { spec, state });
             }
         }
-        Err(Error::Throttled(format!("job '{id}' is being changed by many at once; try again")))
+        Err(contended(id))
     }
 }

@@ -18,6 +18,7 @@ use hub_api::transfer::JobProperties;
 use hub_api::twin::{TwinProperties, TwinPropertiesWrite, TwinWrite};
 use hub_domain::actor::Actor;
 use hub_domain::configuration::{Loss, Overridden};
+use hub_domain::context::GatesOverride;
 use hub_domain::event::{Event, EventKind};
 use hub_domain::id::ConfigurationId;
 use hub_domain::identity::{Authentication as Proof, SymmetricKeys};
@@ -99,9 +100,10 @@ pub fn job(job: &Job) -> Result<JobResponse, ApiError> {
         rollout: spec.rollout.as_ref().map(|rollout| rollout.to_json()),
         rollout_state: state.rollout.as_ref().map(|rollout| rollout.to_json()),
         gates: spec.gates.as_ref().map(|gates| gates.to_json()),
-        gates_override: spec.gates.as_ref().and_then(|gates| gates.override_reason()).map(|reason| {
-            let (by, time) = (spec.asked_by.to_string(), spec.created.to_string());
-            JobOverride { by, reason: reason.into(), time }
+        gates_override: state.gates_override(spec).map(|GatesOverride { by, reason, at }| JobOverride {
+            by: by.to_string(),
+            reason,
+            time: at.to_string(),
         }),
         undoes_job_id: spec.undoes.as_ref().map(ToString::to_string),
         asked_by: spec.asked_by.to_string(),

@@ -83,6 +83,14 @@ pub enum Decide {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Let every device go whatever its gates say: for emergencies. Who says so, and why, is recorded.
+    OverrideGates {
+        /// Its name.
+        id: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// Tells the hub what somebody decided about one of these; gives how that stands then.
@@ -93,6 +101,7 @@ pub(crate) async fn decide(context: &Context, these: &str, decide: &Decide) -> R
         Decide::Approve { id } => (id, "approve", None),
         Decide::Abort { id, reason } => (id, "abort", Some(reason)),
         Decide::RollBack { id, reason } => (id, "rollBack", Some(reason)),
+        Decide::OverrideGates { id, reason } => (id, "overrideGates", Some(reason)),
     };
     let body = json!({ "action": action, "reason": reason });
     context.client.write(Method::POST, &["api", these, id, "rollout"], &body, None).await

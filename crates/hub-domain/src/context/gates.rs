@@ -11,6 +11,7 @@ use super::device::{InUseGate, NetworkGate, PowerGate};
 use super::facts::{Finding, Findings, Scene, earlier};
 use super::hub::HubContext;
 use super::members::Members;
+use super::overriding;
 use super::place::PlaceGate;
 use super::verdict::Verdict;
 use super::window::WindowGate;
@@ -88,11 +89,6 @@ impl Gates {
         ) -> Result<Option<T>, ContextError> {
             members.get(name).map(|value| parse(&members.place(name), value)).transpose()
         }
-        let reason = |at: &str, value: &Value| {
-            let members = Members::of(at, value, &["reason"])?;
-            let reason = members.text("reason", CONTEXT_REASON_CHARS_MAX)?;
-            members.required("reason", reason, "why the gates are overridden").map(str::to_owned)
-        };
         Ok(Self {
             window: gate(&members, "window", WindowGate::parse)?,
             power: gate(&members, "power", PowerGate::parse)?,
@@ -101,7 +97,7 @@ impl Gates {
             place: gate(&members, "place", PlaceGate::parse)?,
             condition: gate(&members, "condition", ConditionGate::parse)?,
             policy: Policy::parse(&members)?,
-            override_reason: gate(&members, "override", reason)?,
+            override_reason: gate(&members, "override", overriding::reason)?,
         })
     }
 

@@ -5,7 +5,8 @@
 //! never do unbounded work, whatever a rule or a twin holds. For users: `docs/context.md`.
 //!
 //! Read in this order: `gates`, `verdict`, `facts`, `hub`, then each gate: `window` (over `recurrence`, `blackout`),
-//! `device` (power, network, in use), `place` (over `shape`), `condition`; `deferral` is what the device itself answers.
+//! `device` (power, network, in use), `place` (over `shape`), `condition`; `overriding` is what people say of them, `deferral`
+//! what the device itself answers.
 
 mod blackout;
 mod condition;
@@ -15,6 +16,7 @@ mod facts;
 mod gates;
 mod hub;
 mod members;
+mod overriding;
 mod place;
 mod recurrence;
 mod shape;
@@ -30,6 +32,7 @@ pub use deferral::Deferral;
 pub use facts::FactPaths;
 pub use gates::Gates;
 pub use hub::HubContext;
+pub use overriding::GatesOverride;
 pub use verdict::{Code, Gate, Reason, SeenFact, Verdict};
 
 /// Longest recurrence rule, in characters.

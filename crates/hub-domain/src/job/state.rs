@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{ItemStatus, JobItem};
+use super::{ItemStatus, JobError, JobItem, JobSpec};
+use crate::context::GatesOverride;
 use crate::id::TwinId;
 use crate::rollout::{Phase, RolloutState, StopRule};
 use crate::time::Timestamp;
@@ -110,6 +111,8 @@ pub struct JobState {
     pub counts: JobCounts,
     /// How far its rollout came, once it was planned.
     pub rollout: Option<RolloutState>,
+    /// Who overrode its gates since it was created.
+    pub gates_override: Option<GatesOverride>,
 }
 
 impl JobState {
@@ -125,6 +128,7 @@ impl JobState {
             all_found: false,
             counts: JobCounts::default(),
             rollout: None,
+            gates_override: None,
         }
     }
 
@@ -177,6 +181,37 @@ impl JobState {
             let _ = rollout.abort("somebody", "the job was cancelled");
         }
         true
+    }
+
+    /// Who had the gates of this job overridden, if anybody had: when it was created, or since.
+    pub fn gates_override(&self, spec: &JobSpec) -> Option<GatesOverride> {
+        let created = || {
+            let reason = spec.gates.as_ref()?.override_reason()?.to_owned();
+            Some(GatesOverride { by: spec.asked_by.clone(), reason, at: spec.created })
+        };
+        self.gates_override.clone().or_else(created)
+    }
+
+    /// Somebody overrides the gates of a job that has not turned to all of its targets.
+    pub fn override_gates(&mut self, spec: &JobSpec, by: GatesOverride) -> Result<(), JobError> {
+        let id = &spec.id;
+        let is_ending = self.rollout.as_ref().is_some_and(RolloutState::is_ending);
+        let refusal = match self.gates_override(spec) {
+            _ if spec.gates.is_none() => format!("job '{id}' has no gates: there is nothing to override"),
+            _ if self.is_over() => format!("job '{id}' is over"),
+            _ if is_ending || self.status == JobStatus::Cancelled => {
+                format!("job '{id}' is ending: it turns to no more devices")
+            }
+            Some(former) => format!(
+                "the gates of job '{id}' were overridden already, by {} at {}: {}",
+                former.by, former.at, former.reason
+            ),
+            None => {
+                self.gates_override = Some(by);
+                return Ok(());
+            }
+        };
+        Err(JobError(refusal))
     }
 
     /// It cannot run.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hub_domain::context::Reason;
+use hub_domain::context::{GatesOverride, Reason};
 use hub_domain::event::{Event, EventKind};
 use hub_domain::job::{Act, JobItem, JobState, JobStatus};
 use hub_domain::rollout::{
@@ -88,12 +88,12 @@ impl JobRun<'_> {
     }
 
     /// What is told of a device that is turned to although its gates are closed, because somebody said so.
-    pub(super) fn overrides(&self, entry: &Entry, now: Timestamp) -> Option<Event> {
+    pub(super) fn overrides(&self, state: &JobState, entry: &Entry, now: Timestamp) -> Option<Event> {
         let gates = self.spec.gates.as_ref()?;
-        let reason = gates.override_reason()?.to_owned();
+        let GatesOverride { by: actor, reason, .. } = state.gates_override(&self.spec)?;
         let verdict = gates.evaluate(&entry.document(), &self.hub.context.current(), now);
         let closed: Vec<_> = verdict.reasons.iter().map(Reason::key).collect();
-        let (job, actor) = (self.spec.id.clone(), self.spec.asked_by.clone());
+        let job = self.spec.id.clone();
         let kind = EventKind::Override { job, reason, closed, actor };
         (!verdict.reasons.is_empty()).then(|| Event { time: now, id: entry.id().clone(), kind })
     }

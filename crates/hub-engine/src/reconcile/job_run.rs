@@ -197,7 +197,7 @@ impl<'h> JobRun<'h> {
             }
             let begun = match hub.index.get(&item.id) {
                 Some(entry) => {
-                    if let Some(event) = self.overrides(&entry, now) {
+                    if let Some(event) = self.overrides(&state, &entry, now) {
                         txn.event(&event);
                     }
                     self.spec.begin(item.clone(), &entry.twin, now)

@@ -155,6 +155,9 @@ impl JobRun<'_> {
         let arrived = std::mem::take(&mut self.calls.arrived);
         self.turns.look.extend(arrived);
         self.turns.wake(now);
+        if state.gates_override.is_some() {
+            self.turns.touched(None);
+        }
         let (mut chosen, mut looked) = (Chosen::default(), 0);
         while chosen.go.len() + chosen.never.len() < most && looked < JOB_FIND_TARGETS {
             let Some(item) = self.next_candidate().await? else { break };

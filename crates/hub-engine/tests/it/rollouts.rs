@@ -395,6 +395,68 @@ async fn an_override_is_recorded_with_who_and_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn gates_of_a_running_job_are_overridden_once_and_for_good() {
+    let test = TestHub::start().await;
+    fleet(&test, 3).await;
+    report(&test, "d000", json!({"context": {"power": {"batteryPercent": 5}}})).await;
+    report(&test, "d001", json!({"context": {"power": {"batteryPercent": 95}}})).await;
+    let gates = || json!({"power": {"minimumBatteryPercent": 50}});
+    let overriding = async |test: &TestHub, job: &str, reason: &str| {
+        let who = test.service("service");
+        test.hub.job_override_gates(&who, &name(job), reason).await.map(|job| job.state.gates_override)
+    };
+    create(&test, patching("plain", "*", json!({"other": 1}))).await;
+    create(&test, gated(patching("held", "*", json!({"rate": 1})), gates())).await;
+    until(&test, "held", |job| job.state.counts == counts(2, 0, 1, 0, 0)).await;
+    let conflict = |refused: Error, part: &str| {
+        assert!(matches!(&refused, Error::Conflict(text) if text.contains(part)), "{part}: {refused}");
+    };
+    let refused = overriding(&test, "held", " ").await.expect_err("no reason");
+    assert!(matches!(&refused, Error::Invalid(text) if text.contains("overrideGates.reason")), "{refused}");
+    let refused = overriding(&test, "nobody", "x").await.expect_err("no job");
+    assert_eq!(refused, Error::JobNotFound(name("nobody")));
+    conflict(overriding(&test, "plain", "x").await.expect_err("no gates"), "has no gates");
+    decide(&test, "service", "held", Decision::Pause("lunch".into())).await.expect("paused");
+    let said = overriding(&test, "held", "CVE-2026-1").await.expect("overridden").expect("recorded");
+    assert_eq!((said.by, said.reason.as_str()), (Actor::Policy("service".into()), "CVE-2026-1"));
+    conflict(
+        overriding(&test, "held", "again").await.expect_err("twice"),
+        "overridden already, by policy:service",
+    );
+    // A pause goes on to count, and a restart forgets nothing.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    until(&test, "held", |job| job.state.counts == counts(2, 0, 1, 0, 0)).await;
+    test.tasks.stopping().cancel();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let again = TestHub::on(test.store.clone()).await;
+    assert_eq!(reasons(&again, "held").await, json!({"go": 2}));
+    decide(&again, "service", "held", Decision::Resume).await.expect("resumed");
+    assert_eq!(ended(&again, "held").await.state.counts, counts(0, 0, 3, 0, 0));
+    let filter = EventFilter { sources: vec![EventSource::Job], device: None };
+    let page = again.hub.events_read(&again.owner(), &filter, None, 10).await.expect("events");
+    let told: Vec<_> = page.events.iter().map(|(_, event)| (event.id.to_string(), &event.kind)).collect();
+    let closed = |code: &str| EventKind::Override {
+        job: name("held"),
+        reason: "CVE-2026-1".into(),
+        closed: vec![code.into()],
+        actor: Actor::Policy("service".into()),
+    };
+    let (low, missing) = (closed("power.batteryLow"), closed("power.missing"));
+    assert_eq!(told, [("d000".to_owned(), &low), ("d002".to_owned(), &missing)]);
+    conflict(overriding(&again, "held", "x").await.expect_err("over"), "is over");
+
+    // At once, without anything else happening.
+    create(&again, gated(patching("soon", "*", json!({"rate": 2})), gates())).await;
+    until(&again, "soon", |job| job.state.counts == counts(2, 0, 1, 0, 0)).await;
+    overriding(&again, "soon", "now").await.expect("overridden");
+    assert_eq!(ended(&again, "soon").await.state.counts, counts(0, 0, 3, 0, 0));
+    create(&again, gated(patching("ends", "*", json!({"rate": 3})), gates())).await;
+    until(&again, "ends", |job| job.state.counts == counts(2, 0, 1, 0, 0)).await;
+    again.hub.job_cancel(&again.owner(), &name("ends")).await.expect("cancelled");
+    conflict(overriding(&again, "ends", "x").await.expect_err("cancelled"), "job 'ends' is");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_lists_its_targets_and_a_target_its_job() {
     let test = TestHub::start().await;
     fleet(&test, 5).await;

@@ -26,21 +26,30 @@ pub fn gates(value: Option<Value>) -> Result<Option<Gates>, ApiError> {
     parsed.transpose().map_err(|error| ApiError::invalid(error.to_string()))
 }
 
-/// What somebody decides.
-pub fn decision(body: RolloutDecision) -> Result<Decision, ApiError> {
+/// What somebody asks of something that runs.
+pub enum Asked {
+    /// What he decides about its rollout.
+    Decision(Decision),
+    /// That its gates do not count, for this reason.
+    OverrideGates(String),
+}
+
+/// What somebody asks for.
+pub fn asked(body: RolloutDecision) -> Result<Asked, ApiError> {
     let reason = || body.reason.clone().unwrap_or_default();
-    Ok(match body.action.as_str() {
+    Ok(Asked::Decision(match body.action.as_str() {
         "pause" => Decision::Pause(reason()),
         "resume" => Decision::Resume,
         "approve" => Decision::Approve,
         "abort" => Decision::Abort(reason()),
         "rollBack" => Decision::RollBack(reason()),
+        "overrideGates" => return Ok(Asked::OverrideGates(reason())),
         other => {
             return Err(ApiError::invalid(format!(
-                "action '{other}' is not known; there are pause, resume, approve, abort and rollBack"
+                "action '{other}' is not known; there are pause, resume, approve, abort, rollBack and overrideGates"
             )));
         }
-    })
+    }))
 }
 
 /// A job that is only to be thought through.

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
 use crate::extract::{Path, Query};
+use crate::from_wire::rollout::Asked;
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
 
@@ -84,7 +85,9 @@ pub async fn decide(
     Path(id): Path<String>,
     Json(body): Json,
 ) -> Answer {
-    let decision = from_wire::rollout::decision(from_wire::json(&body)?)?;
+    let Asked::Decision(decision) = from_wire::rollout::asked(from_wire::json(&body)?)? else {
+        return Err(ApiError::invalid("a configuration has no gates: there is nothing to override"));
+    };
     Ok(answer(&hub.configuration_decide(&who, &from_wire::configuration_id(&id)?, &decision).await?))
 }
 

@@ -8,6 +8,7 @@ use hub_domain::context::HubContext;
 use super::{Answer, Json, Shared, json};
 use crate::auth::Caller;
 use crate::extract::Path;
+use crate::from_wire::rollout::Asked;
 use crate::status::ApiError;
 use crate::{from_wire, to_wire};
 
@@ -58,7 +59,10 @@ async fn decide(
     Path(id): Path<String>,
     Json(body): Json,
 ) -> Answer {
-    let decision = from_wire::rollout::decision(from_wire::json(&body)?)?;
-    let job = hub.job_decide(&who, &from_wire::job_id(&id)?, &decision).await?;
+    let id = from_wire::job_id(&id)?;
+    let job = match from_wire::rollout::asked(from_wire::json(&body)?)? {
+        Asked::Decision(decision) => hub.job_decide(&who, &id, &decision).await?,
+        Asked::OverrideGates(reason) => hub.job_override_gates(&who, &id, &reason).await?,
+    };
     Ok(json(StatusCode::OK, &to_wire::job(&job)?, None))
 }

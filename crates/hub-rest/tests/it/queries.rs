@@ -284,6 +284,17 @@ async fn a_job_lists_its_children_and_a_child_tells_its_parent() {
     assert_eq!((&rollout, &rollout["phase"]), (&parent["rolloutState"], &json!("done")));
     assert!(rollout["forecast"]["expectedEndTime"].is_string(), "{rollout}");
 
+    for (body, status, word) in [
+        (json!({"action": "overrideGates"}), 400, "overrideGates.reason"),
+        (json!({"action": "overrideGates", "reason": "x".repeat(600)}), 400, "1 to 512 characters"),
+        (json!({"action": "overrideGates", "reason": "late"}), 409, "is over"),
+        (json!({"action": "ignoreGates"}), 400, "rollBack and overrideGates"),
+    ] {
+        let reply = server.send("post", "/api/jobs/parent/rollout", &body).await;
+        let words = reply.error(status, if status == 409 { "GenericConflict" } else { "ArgumentInvalid" });
+        assert!(words.contains(word), "{words}");
+    }
+
     for path in ["/devices/d001", "/devices/d002/modules/m", "/devices/none"] {
         let path = format!("/api/jobs/parent{path}");
         assert!(server.get(&path).await.error(404, "GenericNotFound").contains("has no target"), "{path}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hub_domain::actor::Actor;
-use hub_domain::context::Gates;
+use hub_domain::context::{Gates, GatesOverride};
 use hub_domain::id::{DeviceId, JobId, TwinId};
 use hub_domain::job::{
     ItemError, ItemStatus, JobAction, JobCounts, JobItem, JobSpec, JobState, JobStatus, Management,
@@ -231,6 +231,8 @@ struct StateV1 {
     counts: [u64; 5],
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rollout: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gates_override: Option<Value>,
 }
 
 /// The row of `job-state`.
@@ -247,6 +249,7 @@ pub fn encode_state(state: &JobState) -> Bytes {
         all_found: state.all_found,
         counts: [pending, running, succeeded, failed, cancelled],
         rollout: state.rollout.as_ref().map(RolloutState::to_json),
+        gates_override: state.gates_override.as_ref().map(GatesOverride::to_json),
     };
     encode_record(1, &record)
 }
@@ -266,6 +269,8 @@ pub fn decode_state(key: &Key, row: &[u8]) -> Result<(JobId, JobState), StoreErr
         .map(|(device, module)| field(key, "foundUpTo", TwinId::parse(&device, module.as_deref()).ok()));
     let [pending, running, succeeded, failed, cancelled] = record.counts;
     let rollout = record.rollout.map(|value| field(key, "rollout", RolloutState::from_json(&value).ok()));
+    let gates_override =
+        record.gates_override.map(|value| field(key, "gatesOverride", GatesOverride::from_json(&value)));
     let state = JobState {
         status: field(key, "status", JobStatus::parse(&record.status))?,
         failure: record.failure,
@@ -275,6 +280,7 @@ pub fn decode_state(key: &Key, row: &[u8]) -> Result<(JobId, JobState), StoreErr
         all_found: record.all_found,
         counts: JobCounts { pending, running, succeeded, failed, cancelled },
         rollout: rollout.transpose()?,
+        gates_override: gates_override.transpose()?,
     };
     Ok((id, state))
 }
