@@ -83,6 +83,9 @@ pub struct DryRun {
     /// When everything would be settled; missing if a wave would not be good enough for the next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_end_time: Option<String>,
+    /// When the job's time is over: what was not begun by then is not done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_time: Option<String>,
     /// Bytes to send.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,

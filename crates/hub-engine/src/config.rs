@@ -84,6 +84,9 @@ pub const JOB_TURNS: usize = 2;
 pub const JOB_BATCH_TARGETS: usize = 64;
 /// Targets that are looked at for the forecast of a rollout; of more than so many every second, third or so on.
 pub const JOB_FORECAST_TARGETS: usize = 10_000;
+/// Different maintenance windows, by name and time zone, that a forecast follows; devices with others count as if they had
+/// none.
+pub(crate) const FORECAST_WINDOWS_MAX: usize = 1000;
 /// Targets noted in one batch while a job looks for them.
 pub const JOB_FIND_TARGETS: usize = 1000;
 /// Method calls of all jobs that wait for an answer.

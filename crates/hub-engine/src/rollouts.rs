@@ -1,10 +1,10 @@
 //! People and rollouts: pause, resume, approve, abort, roll back, and the answer to "why is it still waiting?".
 //! What each of them changes is decided in `hub_domain::rollout`; whoever runs the job is woken and looks again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use hub_domain::context::GatesOverride;
+use hub_domain::context::{GatesOverride, TimetableKey};
 use hub_domain::id::{JobId, TwinId};
 use hub_domain::job::{ItemStatus, JobItem, JobSpec, JobState, NewJob};
 use hub_domain::rights::Rights;
@@ -14,6 +14,7 @@ use hub_store::{PageLen, keys, tables};
 
 use crate::Hub;
 use crate::access::Principal;
+use crate::config::FORECAST_WINDOWS_MAX;
 use crate::context::Obstacle;
 use crate::error::{Error, Result};
 use crate::jobs::Job;
@@ -221,7 +222,7 @@ impl Hub {
         who.must(Rights::SERVICE_CONNECT)?;
         let spec = &JobSpec::new(job, who.actor(), 0, self.now())?;
         who.must(spec.rights())?;
-        let (mut targets, mut reasons, mut can_go) = (0, BTreeMap::new(), 0);
+        let (mut targets, mut reasons, mut reach) = (0, BTreeMap::new(), Reach::default());
         let (now, state) = (self.now(), JobState::new(spec.created, spec.start));
         let (mut last, mut all) = (None, false);
         while !all {
@@ -231,17 +232,73 @@ impl Hub {
                 targets += 1;
                 let item = JobItem::new(id, now);
                 let (obstacles, _) = self.obstacles(spec, &state, &item, now);
-                can_go += u64::from(obstacles.iter().all(|one| one.next().is_some()));
+                reach.see(self, spec, &item.id, &obstacles, now);
                 count(&mut reasons, &item.id, &obstacles);
                 tokio::task::consume_budget().await;
             }
         }
-        let DryRunGuess { per_device, bytes_per_device } = guess;
-        let assumed =
-            Assumptions { targets, reachable: can_go, per_device, bytes_per_device, start: spec.start };
+        let assumed = reach.assume(self, spec, targets, guess, spec.start);
         let forecast = spec.rollout.as_ref().map(|rollout| rollout.forecast(&assumed));
         let forecast = forecast.transpose().map_err(|error| Error::Invalid(error.to_string()))?;
         Ok(DryRun { targets, forecast, reasons })
+    }
+}
+
+/// What a look at some targets tells of the reach of a job.
+#[derive(Default)]
+pub(crate) struct Reach {
+    seen: u64,
+    can_go: u64,
+    windows: HashMap<TimetableKey, u64>,
+}
+
+impl Reach {
+    /// Looks at a target, in whose way this is now. It can be reached if time alone takes that away.
+    pub(crate) fn see(
+        &mut self,
+        hub: &Hub,
+        spec: &JobSpec,
+        id: &TwinId,
+        obstacles: &[Obstacle],
+        now: Timestamp,
+    ) {
+        self.seen += 1;
+        if obstacles.iter().any(|one| one.next().is_none()) {
+            return;
+        }
+        self.can_go += 1;
+        let Some((gates, entry)) = spec.gates.as_ref().zip(hub.index.get(id)) else { return };
+        let key = gates.timetable_key(&entry.document(), &hub.context.current(), now);
+        if let Some(key) = key
+            && (self.windows.len() < FORECAST_WINDOWS_MAX || self.windows.contains_key(&key))
+        {
+            *self.windows.entry(key).or_default() += 1;
+        }
+    }
+
+    /// What follows for all targets.
+    pub(crate) fn assume(
+        self,
+        hub: &Hub,
+        spec: &JobSpec,
+        targets: u64,
+        guess: DryRunGuess,
+        start: Timestamp,
+    ) -> Assumptions {
+        let of_all = |count: u64| targets * count / u64::max(self.seen, 1);
+        let context = hub.context.current();
+        let window = |(key, count): (&TimetableKey, &u64)| {
+            Some((spec.gates.as_ref()?.timetable(key, &context)?, of_all(*count)))
+        };
+        Assumptions {
+            targets,
+            reachable: of_all(self.can_go),
+            windows: self.windows.iter().filter_map(window).collect(),
+            per_device: guess.per_device,
+            bytes_per_device: guess.bytes_per_device,
+            start,
+            deadline: spec.deadline(),
+        }
     }
 }
 

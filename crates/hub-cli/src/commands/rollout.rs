@@ -143,6 +143,10 @@ pub(crate) async fn dry_run(
         context.output.many(&waves.into_iter().enumerate().map(number).collect::<Vec<_>>(), &WAVES)?;
         let end = found.expected_end_time.as_deref();
         line(&format!("expected to end: {}", end.unwrap_or("never: a wave would not be good enough")))?;
+        let is_late = |(end, deadline): &(&str, &str)| end > deadline;
+        if let Some((_, deadline)) = end.zip(found.deadline_time.as_deref()).filter(is_late) {
+            line(&format!("the job's time is over before, at {deadline}: give it more seconds"))?;
+        }
         if let Some(approvals) = found.approvals.filter(|approvals| *approvals > 0) {
             line(&format!("approvals needed: {approvals}"))?;
         }

@@ -51,6 +51,10 @@ impl Policy {
         Ok(Self { age_max, unknown: found.transpose()? })
     }
 
+    pub(super) fn age_max(self) -> Option<Duration> {
+        self.age_max
+    }
+
     pub(super) fn print(self, object: &mut Object) {
         let [age_max, unknown] = Self::MEMBERS;
         object.extend(self.age_max.map(|age| (age_max.to_owned(), age.as_secs().into())));
@@ -119,6 +123,10 @@ impl Gates {
             named.filter_map(|(name, gate)| Some((name.to_owned(), Value::Object(gate?)))).collect();
         self.policy.print(&mut object);
         Value::Object(object)
+    }
+
+    pub(super) fn window(&self) -> Option<&WindowGate> {
+        self.window.as_ref().filter(|_| self.override_reason.is_none())
     }
 
     /// Why the gates are overridden, if they are. By whom is the caller's to record.

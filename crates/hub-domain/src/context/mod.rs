@@ -5,7 +5,7 @@
 //! never do unbounded work, whatever a rule or a twin holds. For users: `docs/context.md`.
 //!
 //! Read in this order: `gates`, `verdict`, `facts`, `hub`, then each gate: `window` (over `recurrence`, `blackout`),
-//! `device` (power, network, in use), `place` (over `shape`), `condition`; `overriding` is what people say of them, `deferral`
+//! `device` (power, network, in use), `place` (over `shape`), `condition`; `timetable` is windows alone; `overriding` is what people say of them, `deferral`
 //! what the device itself answers.
 
 mod blackout;
@@ -22,6 +22,7 @@ mod recurrence;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod timetable;
 mod verdict;
 mod window;
 
@@ -33,6 +34,7 @@ pub use facts::FactPaths;
 pub use gates::Gates;
 pub use hub::HubContext;
 pub use overriding::GatesOverride;
+pub use timetable::{Opening, Timetable, TimetableKey};
 pub use verdict::{Code, Gate, Reason, SeenFact, Verdict};
 
 /// Longest recurrence rule, in characters.

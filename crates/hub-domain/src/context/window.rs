@@ -16,6 +16,7 @@ use super::gates::Policy;
 use super::hub::HubContext;
 use super::members::{Members, shown};
 use super::recurrence::{Recurrence, Span, Until, civil, end};
+use super::timetable::{Opening, TimetableKey};
 use super::verdict::{Code, Gate, Reason, SeenFact};
 use super::{
     CONTEXT_NAME_CHARS_MAX, ContextError, WINDOW_DURATION_MAX, WINDOW_DURATION_MIN, WINDOW_STEPS_MAX,
@@ -95,6 +96,16 @@ impl Window {
     pub(super) fn to_json(&self) -> Object {
         let duration = ("durationInSeconds".to_owned(), self.duration.into());
         self.recurrence.members().chain([duration]).chain(self.blackouts.member()).collect()
+    }
+
+    /// Whether it is open in a zone at a time, and until when that stays so.
+    pub(super) fn opening(&self, zone: &TimeZone, blackouts: &Blackouts, time: Timestamp) -> Opening {
+        match self.state(zone, blackouts, time.seconds().clamp(0, end())) {
+            State::Open(until) => Opening::Open(Timestamp::from_seconds(until)),
+            State::Closed { opens, change, .. } => {
+                Opening::Closed(opens.or(change).map(Timestamp::from_seconds))
+            }
+        }
     }
 
     fn state(&self, zone: &TimeZone, blackouts: &Blackouts, now: i64) -> State {
@@ -245,6 +256,25 @@ impl WindowGate {
 
     pub(super) fn policy(&self) -> Policy {
         self.policy
+    }
+
+    /// The window that is the gate's own.
+    pub(super) fn inline(&self) -> Option<&Window> {
+        match &self.choice {
+            Choice::Inline(window) => Some(window),
+            Choice::Named(_) | Choice::FromTag(_) => None,
+        }
+    }
+
+    /// Which window a device has in which zone, if that is known.
+    pub(super) fn timetable_key(&self, scene: &Scene<'_>) -> Option<TimetableKey> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let window = match &self.choice {
+            Choice::Inline(_) => None,
+            Choice::Named(name) => Some(name.clone()),
+            Choice::FromTag(path) => Some(scene.find_at(std::slice::from_ref(path), text).value.ok()?),
+        };
+        Some(TimetableKey { window, zone: scene.find(Fact::TimeZone, text).value.ok()? })
     }
 
     pub(super) fn add_paths(&self, facts: &FactPaths, paths: &mut BTreeSet<Path>) {

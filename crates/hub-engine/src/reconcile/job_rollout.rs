@@ -7,8 +7,7 @@ use hub_domain::context::{GatesOverride, Reason};
 use hub_domain::event::{Event, EventKind};
 use hub_domain::job::{Act, JobItem, JobState, JobStatus};
 use hub_domain::rollout::{
-    Assumptions, Expected, ROLLOUT_ACTION_GUESS, ROLLOUT_PATCH_GUESS, Rollout, RolloutState, RolloutStep,
-    plan,
+    Expected, ROLLOUT_ACTION_GUESS, ROLLOUT_PATCH_GUESS, Rollout, RolloutState, RolloutStep, plan,
 };
 use hub_domain::time::Timestamp;
 use hub_index::Entry;
@@ -18,6 +17,7 @@ use super::job_run::JobRun;
 use super::parts::Parts;
 use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS, JOB_FORECAST_TARGETS};
 use crate::error::Result;
+use crate::rollouts::{DryRunGuess, Reach};
 
 impl JobRun<'_> {
     /// Gives every target its wave. Can be done again: nothing is acted on before the plan is whole.
@@ -73,17 +73,16 @@ impl JobRun<'_> {
     async fn expect(&mut self, policy: &Rollout, targets: &[(JobItem, String)]) -> Option<Expected> {
         let now = self.hub.now();
         let state = JobState::new(self.spec.created, self.spec.start);
-        let (mut seen, mut can_go) = (0, 0);
+        let mut reach = Reach::default();
         let step = targets.len().div_ceil(JOB_FORECAST_TARGETS).max(1);
         for (item, _) in targets.iter().step_by(step) {
             let (obstacles, _) = self.hub.obstacles(&self.spec, &state, item, now);
-            (seen, can_go) = (seen + 1, can_go + u64::from(obstacles.iter().all(|one| one.next().is_some())));
+            reach.see(self.hub, &self.spec, &item.id, &obstacles, now);
             tokio::task::consume_budget().await;
         }
-        let targets = targets.len() as u64;
-        let reachable = targets * can_go / u64::max(seen, 1);
         let per_device = if self.spec.action.is_patch() { ROLLOUT_PATCH_GUESS } else { ROLLOUT_ACTION_GUESS };
-        let assumed = Assumptions { targets, reachable, per_device, bytes_per_device: 0, start: now };
+        let guess = DryRunGuess { per_device, bytes_per_device: 0 };
+        let assumed = reach.assume(self.hub, &self.spec, targets.len() as u64, guess, now);
         policy.forecast(&assumed).ok()?.expected()
     }
 

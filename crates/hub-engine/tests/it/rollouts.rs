@@ -7,6 +7,7 @@ use hub_domain::context::{Gates, HubContext};
 use hub_domain::event::{EventKind, EventSource};
 use hub_domain::job::{ItemStatus, JobAction, JobStatus, NewJob};
 use hub_domain::rollout::{Phase, Rollout};
+use hub_domain::time::Timestamp;
 use hub_domain::twin::{TwinUpdate, WriteMode};
 use hub_domain::version::Precondition;
 use hub_engine::Error;
@@ -368,6 +369,50 @@ async fn a_rollout_says_how_wrong_its_forecast_was() {
     let error = rollout.forecast_error().expect("an error");
     assert!((0.4..0.6).contains(&error), "{error}");
     assert!(rollout.to_json()["forecast"]["error"].is_f64());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forecast_counts_the_time_until_windows_open() {
+    let test = TestHub::start().await;
+    fleet(&test, 5).await;
+    // An hour is open in two hours, and another one two hours later, six time zones west of it.
+    let hour = (hub_testkit::START_SECONDS / 3600 + 2) % 24;
+    let rule = |hour: i64| format!("FREQ=DAILY;BYHOUR={hour}");
+    let windows = json!({"windows": {
+        "first": {"rrule": rule(hour), "durationInSeconds": 3600},
+        "second": {"rrule": rule((hour + 2 + 24 - 6) % 24), "durationInSeconds": 3600},
+    }});
+    let context = HubContext::parse(&windows).expect("a context");
+    test.hub.context_replace(&test.owner(), context).await.expect("replaced");
+    for n in 0..4 {
+        let (zone, window) = if n < 2 { ("Etc/UTC", "first") } else { ("Etc/GMT+6", "second") };
+        write_tags(&test, &format!("d{n:03}"), json!({"timeZone": zone, "window": window})).await;
+    }
+    let gates = json!({"window": {"fromTag": "tags.window"}, "unknown": "open"});
+    let job = || {
+        let job = patching("night", "*", json!({"rate": 1}));
+        gated(NewJob { execution_max: Some(Duration::from_secs(86_400)), ..job }, gates.clone())
+    };
+    let begun = test.hub.now();
+    let guess = DryRunGuess { per_device: Duration::from_secs(1), bytes_per_device: 0 };
+    let dry = test.hub.job_dry_run(&test.owner(), job(), guess).await.expect("thought through");
+    let opening = begun.seconds() - begun.seconds().rem_euclid(3600) + 4 * 3600;
+    let expected = Timestamp::from_seconds(opening + 1);
+    assert_eq!(dry.forecast.expect("a forecast").ends, Some(expected));
+    let waiting = |codes: &std::collections::BTreeMap<String, hub_engine::rollouts::WaitingCount>| {
+        codes.iter().map(|(code, count)| (code.clone(), count.devices)).collect::<Vec<_>>()
+    };
+    assert_eq!(waiting(&dry.reasons), [("go".to_owned(), 1), ("window.outsideWindow".to_owned(), 4)]);
+    create(&test, job()).await;
+    until(&test, "night", |job| job.state.counts == counts(4, 0, 1, 0, 0)).await;
+    test.advance(Duration::from_secs(2 * 3600));
+    until(&test, "night", |job| job.state.counts == counts(2, 0, 3, 0, 0)).await;
+    let left = Timestamp::from_seconds(opening).since(test.hub.now());
+    test.advance(left);
+    let rollout = ended(&test, "night").await.state.rollout.expect("a rollout");
+    assert_eq!(rollout.expected.and_then(|forecast| forecast.end), Some(expected));
+    let error = rollout.forecast_error().expect("an error");
+    assert!(error.abs() < 0.001, "{error}");
 }
 
 #[tokio::test(start_paused = true)]

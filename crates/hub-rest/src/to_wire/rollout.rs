@@ -48,6 +48,7 @@ pub fn dry_run(found: DryRun) -> api::DryRun {
         device_count: found.targets,
         waves,
         expected_end_time: forecast.as_ref().and_then(|forecast| forecast.ends).map(|end| end.to_string()),
+        deadline_time: forecast.as_ref().map(|forecast| forecast.deadline.to_string()),
         bytes: forecast.as_ref().map(|forecast| forecast.bytes),
         approvals: forecast.as_ref().map(|forecast| forecast.approvals),
         reasons: counts(found.reasons),

@@ -7,8 +7,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{at, device, rollout};
+use crate::context::{Gates, HubContext};
 use crate::json::Object;
+use crate::query::Document;
 use crate::rollout::*;
+use crate::time::Timestamp;
 
 fn sizes(waves: Value, targets: u64) -> Result<Vec<u64>, String> {
     rollout(json!({ "waves": waves })).waves.sizes(targets).map_err(|error| error.to_string())
@@ -144,13 +147,16 @@ fn a_forecast_is_arithmetic() {
         reachable: 1000,
         per_device: Duration::from_secs(60),
         bytes_per_device: 5,
+        windows: Vec::new(),
         start: at(0),
+        deadline: at(1_000_000),
     };
     let check = |rest: Value, reachable: u64, ends: &[i64], passes: &[bool]| {
         let mut document =
             json!({ "waves": waves, "limits": {"inFlight": 50}, "deviceTimeoutInSeconds": 5000 });
         document.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
-        let forecast = rollout(document).forecast(&Assumptions { reachable, ..given }).expect("a forecast");
+        let forecast =
+            rollout(document).forecast(&Assumptions { reachable, ..given.clone() }).expect("a forecast");
         let found: Vec<_> = forecast.waves.iter().map(|wave| wave.ends).collect();
         assert_eq!(found, ends.iter().map(|end| at(*end)).collect::<Vec<_>>(), "{rest}");
         assert_eq!(forecast.waves.iter().map(|wave| wave.passes).collect::<Vec<_>>(), passes, "{rest}");
@@ -191,4 +197,95 @@ fn a_forecast_is_arithmetic() {
     assert_eq!(check(rule, 1000, &[60, 180, 1260], &[true; 3]).decides_after, None);
     let few = Assumptions { targets: 5, ..given };
     assert!(rollout(json!({ "waves": waves })).forecast(&few).is_err());
+}
+
+#[test]
+fn a_forecast_follows_maintenance_windows() {
+    let time = |text: &str| Timestamp::parse(text).expect("a time");
+    let hub = HubContext::default();
+    let window = json!({"rrule": "FREQ=DAILY;BYHOUR=2", "durationInSeconds": 3600});
+    let gates = Gates::parse(&json!({ "window": window })).expect("gates");
+    let timetable = |zone: &str| {
+        let twin = json!({"deviceId": "d", "tags": {"timeZone": zone}});
+        let key = gates.timetable_key(&Document(&twin), &hub, at(0)).expect("a window");
+        gates.timetable(&key, &hub).expect("a zone")
+    };
+    // Open from 01:00 to 02:00, and from 07:00 to 08:00, in UTC.
+    let windows = vec![(timetable("Europe/Berlin"), 100), (timetable("America/New_York"), 100)];
+    let given = Assumptions {
+        targets: 200,
+        reachable: 200,
+        windows,
+        per_device: Duration::from_secs(60),
+        bytes_per_device: 0,
+        start: time("2026-01-10T00:00:00Z"),
+        deadline: time("2026-01-20T00:00:00Z"),
+    };
+    let two = json!([{"devices": 100}, {"rest": true}]);
+    for (policy, ends) in [
+        (json!({}), vec!["2026-01-10T07:01:00Z"]),
+        // 60 in an hour of either zone, the other 40 in the next night.
+        (json!({"limits": {"inFlight": 1}}), vec!["2026-01-11T07:40:00Z"]),
+        (json!({"waves": two}), vec!["2026-01-10T07:01:00Z", "2026-01-11T01:01:00Z"]),
+        // Half of a wave is enough to go on; its stragglers wait for their window meanwhile.
+        (
+            json!({"waves": two, "advance": {"successPercent": 50}}),
+            vec!["2026-01-10T01:01:00Z", "2026-01-10T07:01:00Z"],
+        ),
+    ] {
+        let forecast = rollout(policy.clone()).forecast(&given).expect("a forecast");
+        let found: Vec<_> = forecast.waves.iter().map(|wave| wave.ends).collect();
+        assert_eq!(found, ends.into_iter().map(time).collect::<Vec<_>>(), "{policy}");
+        assert_eq!(forecast.ends, found.last().copied());
+    }
+    // Devices without a window do not wait, and no longer than the job may run is expected.
+    let some =
+        Assumptions { targets: 300, reachable: 300, deadline: time("2026-01-10T03:00:00Z"), ..given.clone() };
+    let forecast =
+        rollout(json!({"waves": [{"devices": 2}, {"rest": true}]})).forecast(&some).expect("a forecast");
+    assert_eq!(forecast.ends, Some(time("2026-01-11T01:01:00Z")));
+    assert_eq!(forecast.expected().and_then(|expected| expected.end), Some(some.deadline));
+    // A window that opens no more keeps the wave from passing.
+    let past = json!({"rrule": "FREQ=DAILY;BYHOUR=2;UNTIL=20200101", "durationInSeconds": 3600});
+    let gates = Gates::parse(&json!({ "window": past })).expect("gates");
+    let twin = json!({"deviceId": "d", "tags": {"timeZone": "Etc/UTC"}});
+    let key = gates.timetable_key(&Document(&twin), &hub, at(0)).expect("a window");
+    let never = Assumptions { windows: vec![(gates.timetable(&key, &hub).expect("a zone"), 1)], ..given };
+    assert_eq!(rollout(json!({})).forecast(&never).expect("a forecast").ends, None);
+}
+
+proptest! {
+    #[test]
+    fn a_forecast_turns_to_every_device_that_can_be_reached(
+        counts in prop::collection::vec(0..50_u64, 3),
+        free in 0..50_u64,
+        missing in 0..20_u64,
+        in_flight in 1..40_u64,
+        canary in 1..10_u64,
+    ) {
+        let zones = ["Asia/Tokyo", "Europe/Berlin", "America/New_York"];
+        let gates = Gates::parse(&json!({"window": {"rrule": "FREQ=HOURLY;INTERVAL=5", "start": "2026-01-01T00:00:00", "durationInSeconds": 600}}));
+        let (gates, hub) = (gates.expect("gates"), HubContext::default());
+        let timetable = |zone: &str| {
+            let twin = json!({"deviceId": "d", "tags": {"timeZone": zone}});
+            gates.timetable(&gates.timetable_key(&Document(&twin), &hub, at(0)).expect("a window"), &hub).expect("a zone")
+        };
+        let reachable = counts.iter().sum::<u64>() + free;
+        prop_assume!(reachable + missing >= canary);
+        let start = Timestamp::parse("2026-02-01T00:00:00Z").expect("a time");
+        let given = Assumptions {
+            targets: reachable + missing,
+            reachable,
+            windows: zones.iter().zip(&counts).map(|(zone, count)| (timetable(zone), *count)).collect(),
+            per_device: Duration::from_secs(30),
+            bytes_per_device: 0,
+            start,
+            deadline: start.plus(Duration::from_secs(864_000)),
+        };
+        let waves = json!({"canary": {"devices": canary}, "growth": {"exponential": 2}});
+        let forecast = rollout(json!({"waves": waves, "limits": {"inFlight": in_flight}})).forecast(&given).expect("a forecast");
+        prop_assert!(forecast.ends.is_some());
+        prop_assert_eq!(forecast.waves.iter().map(|wave| wave.reachable).sum::<u64>(), reachable);
+        prop_assert!(forecast.waves.windows(2).all(|pair| pair[0].ends == pair[1].opens && pair[0].opens <= pair[0].ends));
+    }
 }
