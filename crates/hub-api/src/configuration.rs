@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::job::JobOverride;
+use crate::rollout::GatesWaiting;
+
 /// Desired properties that the hub keeps in every twin that a condition matches.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -48,6 +51,16 @@ pub struct Configuration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub rollout_state: Option<Value>,
+    /// Ours: what a twin must bear to be written to (docs/context.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub gates: Option<Value>,
+    /// Ours: who overrode them, if anybody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates_override: Option<JobOverride>,
+    /// Ours: who waits at them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates_waiting: Option<GatesWaiting>,
 }
 
 /// What a caller may say of a configuration.
@@ -73,6 +86,9 @@ pub struct ConfigurationWrite {
     /// Ours: how it comes into force wave by wave; at once, or as before, if it is missing.
     #[schema(value_type = Option<Object>)]
     pub rollout: Option<Value>,
+    /// Ours: what a twin must bear to be written to; as before if it is missing, nothing if it is empty.
+    #[schema(value_type = Option<Object>)]
+    pub gates: Option<Value>,
 }
 
 /// Exactly one of the three. Keys are `properties.desired` or `properties.desired.a.b`; `null` deletes what is there.

@@ -112,6 +112,10 @@ pub struct ExplainedConfiguration {
     pub status: Option<String>,
     /// What comes of that, and why.
     pub reason: String,
+    /// The gates at which it waits: `reasons` with the values that decided, `nextOpen` and `nextChange`, as in docs/context.md.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub waits_for: Option<Value>,
     /// Its target condition.
     pub condition: Term,
 }

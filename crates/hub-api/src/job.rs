@@ -132,7 +132,7 @@ pub struct JobTarget {
     pub parent: JobResponse,
 }
 
-/// Who had the gates of a job overridden, and why.
+/// Who had the gates of a job or a configuration overridden, and why.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct JobOverride {
     /// Who.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::rollout::GatesWaiting;
+
 /// What would be written and removed.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 pub struct PreviewRequest {
@@ -40,6 +42,7 @@ pub struct Preview {
 
 /// How a configuration would fare, in twins.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct PreviewFares {
     /// That it would target and does not now.
     pub enter: u64,
@@ -52,6 +55,9 @@ pub struct PreviewFares {
     /// In which waves, if it is new and has a rollout.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waves: Vec<u64>,
+    /// Who would wait at its gates now, if it has gates; the changes are shown as they are when these open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates_waiting: Option<GatesWaiting>,
 }
 
 /// What would change of one twin.

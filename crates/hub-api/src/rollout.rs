@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::job::JobRequest;
 
-/// What somebody decides about the rollout or the gates of a job.
+/// What somebody decides about the rollout or the gates of a job or a configuration.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct RolloutDecision {
     /// `pause`, `resume`, `approve`, `abort`, `rollBack` or `overrideGates`.
@@ -46,6 +46,15 @@ pub struct WaitingCount {
     /// The first moment at which time alone could let one of them go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// Twins that wait at the gates of a configuration.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+pub struct GatesWaiting {
+    /// How many.
+    pub count: u64,
+    /// By gate and code; one with several closed gates is counted with each.
+    pub reasons: BTreeMap<String, WaitingCount>,
 }
 
 /// A job that a device is waiting for.

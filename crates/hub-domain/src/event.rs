@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::actor::Actor;
-use crate::id::{JobId, TwinId};
+use crate::id::{ConfigurationId, JobId, TwinId};
 use crate::message::Message;
 use crate::time::Timestamp;
 use crate::twin::PathChanges;
@@ -167,10 +167,10 @@ pub enum EventKind {
         /// Attached, or else gone.
         connected: bool,
     },
-    /// A job turned to a device although its gates were closed, because somebody said so.
+    /// A job turned to a device, or a configuration wrote to it, although its gates were closed, because somebody said so.
     Override {
-        /// Which job.
-        job: JobId,
+        /// Whose gates.
+        gates_of: GatesOf,
         /// Why, in his words.
         reason: String,
         /// The gates that were closed, as devices that wait are counted: `power.batteryLow`.
@@ -178,6 +178,15 @@ pub enum EventKind {
         /// Who said so.
         actor: Actor,
     },
+}
+
+/// What has gates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatesOf {
+    /// A job.
+    Job(JobId),
+    /// A configuration.
+    Configuration(ConfigurationId),
 }
 
 impl EventKind {

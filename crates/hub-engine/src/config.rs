@@ -84,6 +84,12 @@ pub const JOB_TURNS: usize = 2;
 pub const JOB_BATCH_TARGETS: usize = 64;
 /// Targets that are looked at for the forecast of a rollout; of more than so many every second, third or so on.
 pub const JOB_FORECAST_TARGETS: usize = 10_000;
+/// How often the moments are looked at at which gates of configurations open by time alone.
+pub(crate) const GATES_CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest pause between two looks at them.
+pub(crate) const GATES_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// How long before a proof gates must have been open that were to be found open, in seconds.
+pub(crate) const GATES_PROOF_SLACK_SECONDS: i64 = 5;
 /// Different maintenance windows, by name and time zone, that a forecast follows; devices with others count as if they had
 /// none.
 pub(crate) const FORECAST_WINDOWS_MAX: usize = 1000;

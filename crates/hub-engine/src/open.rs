@@ -90,6 +90,7 @@ impl Hub {
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_jobs(hub.clone()));
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_configurations(hub.clone()));
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_staged(hub.clone()));
+        hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_gated(hub.clone()));
         hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_retirements(hub.clone()));
         Ok(hub)
     }

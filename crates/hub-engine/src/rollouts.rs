@@ -66,7 +66,7 @@ pub struct WaitingDevices {
 }
 
 /// Devices with the same obstacle.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingCount {
     /// How many.
     pub devices: u64,
@@ -74,6 +74,21 @@ pub struct WaitingCount {
     pub example: TwinId,
     /// The first moment at which time alone could let one of them go.
     pub next: Option<Timestamp>,
+}
+
+impl WaitingCount {
+    /// Counts a device with what it waits for.
+    pub(crate) fn add(
+        reasons: &mut BTreeMap<String, WaitingCount>,
+        code: String,
+        id: &TwinId,
+        next: Option<Timestamp>,
+    ) {
+        let entry = reasons.entry(code);
+        let counted = entry.or_insert_with(|| WaitingCount { devices: 0, example: id.clone(), next });
+        counted.devices += 1;
+        counted.next = [counted.next, next].into_iter().flatten().min();
+    }
 }
 
 /// A job that a device is waiting for.
@@ -316,9 +331,6 @@ fn count(reasons: &mut BTreeMap<String, WaitingCount>, id: &TwinId, obstacles: &
     let codes = obstacles.iter().map(|obstacle| (obstacle.code(), obstacle.next()));
     let none = obstacles.is_empty().then(|| ("go".to_owned(), None));
     for (code, next) in codes.chain(none) {
-        let entry = reasons.entry(code);
-        let counted = entry.or_insert_with(|| WaitingCount { devices: 0, example: id.clone(), next });
-        counted.devices += 1;
-        counted.next = [counted.next, next].into_iter().flatten().min();
+        WaitingCount::add(reasons, code, id, next);
     }
 }

@@ -19,7 +19,7 @@ use hub_api::twin::{TwinProperties, TwinPropertiesWrite, TwinWrite};
 use hub_domain::actor::Actor;
 use hub_domain::configuration::{Loss, Overridden};
 use hub_domain::context::GatesOverride;
-use hub_domain::event::{Event, EventKind};
+use hub_domain::event::{Event, EventKind, GatesOf};
 use hub_domain::id::ConfigurationId;
 use hub_domain::identity::{Authentication as Proof, SymmetricKeys};
 use hub_domain::job::{JobAction, JobCounts, JobStatus};
@@ -177,8 +177,9 @@ fn job_twin(update: &TwinUpdate) -> JobTwin {
 pub fn preview(preview: &Preview) -> api::Preview {
     let text = |ids: &[ConfigurationId]| ids.iter().map(ToString::to_string).collect();
     let fares = |(id, fares): (&ConfigurationId, &PreviewFares)| {
-        let PreviewFares { enter, leave, targeted, conflicts, waves } = fares.clone();
-        (id.to_string(), api::PreviewFares { enter, leave, targeted, conflicts, waves })
+        let PreviewFares { enter, leave, targeted, conflicts, waves, waiting } = fares.clone();
+        let gates_waiting = (waiting.twins > 0).then(|| rollout::gates_waiting(&waiting));
+        (id.to_string(), api::PreviewFares { enter, leave, targeted, conflicts, waves, gates_waiting })
     };
     let twin = |twin: &TwinPreview| api::TwinPreview {
         device_id: twin.id.device.to_string(),
@@ -226,6 +227,9 @@ pub fn configuration(view: &ConfigurationView) -> Value {
     let mut body = view.configuration.to_json();
     body["systemMetrics"]["results"] = json!(view.system);
     body["metrics"]["results"] = json!(view.custom);
+    if let Some(waiting) = &view.waiting {
+        body["gatesWaiting"] = json!(rollout::gates_waiting(waiting));
+    }
     body
 }
 
@@ -349,8 +353,13 @@ pub fn event(event: Event) -> EventBody {
             body.actor = by.as_ref().map(actor);
         }
         EventKind::Connection { .. } => {}
-        EventKind::Override { job, reason, closed, actor: by } => {
-            body.body = Some(json!({ "jobId": job.as_str(), "reason": reason, "closed": closed }));
+        EventKind::Override { gates_of, reason, closed, actor: by } => {
+            let mut told = json!({ "reason": reason, "closed": closed });
+            match gates_of {
+                GatesOf::Job(id) => told["jobId"] = id.as_str().into(),
+                GatesOf::Configuration(id) => told["configurationId"] = id.as_str().into(),
+            }
+            body.body = Some(told);
             body.actor = Some(actor(&by));
         }
     }

@@ -53,15 +53,20 @@ impl TestHub {
         let folder = new_folder();
         let file = folder.path().join("hub.redb");
         let store = EmbeddedStore::open(&file, EmbeddedOptions::default()).expect("a new store");
-        Self::with(Arc::new(store), folder, containers).await
+        Self::with(Arc::new(store), folder, Config { containers, ..Config::default() }).await
     }
 
     /// A hub on a store that may hold something.
     pub async fn on(store: Arc<dyn Store>) -> Self {
-        Self::with(store, new_folder(), ContainerPolicy::default()).await
+        Self::on_with(store, Config::default()).await
     }
 
-    async fn with(store: Arc<dyn Store>, folder: tempfile::TempDir, containers: ContainerPolicy) -> Self {
+    /// The same with settings of its own; its names are always those of this crate.
+    pub async fn on_with(store: Arc<dyn Store>, config: Config) -> Self {
+        Self::with(store, new_folder(), config).await
+    }
+
+    async fn with(store: Arc<dyn Store>, folder: tempfile::TempDir, config: Config) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START_SECONDS)));
         let tasks = Tasks::new();
         let policies = Policies::in_memory();
@@ -73,8 +78,7 @@ impl TestHub {
             tasks: tasks.clone(),
             policies,
         };
-        let config =
-            Config { hostnames: vec![HOSTNAME.into(), "localhost".into()], containers, ..Config::default() };
+        let config = Config { hostnames: vec![HOSTNAME.into(), "localhost".into()], ..config };
         let hub = Hub::open(config, parts).await.expect("the hub opens");
         Self { hub, clock, store, tasks, policies: list, folder }
     }

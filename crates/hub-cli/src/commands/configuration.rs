@@ -26,7 +26,7 @@ const COLUMNS: [(&str, &str); 6] = [
     ("applied", "systemMetrics.results.appliedCount"),
     ("updated", "lastUpdatedTimeUtc"),
 ];
-const FIELDS: [(&str, &str); 10] = [
+const FIELDS: [(&str, &str); 14] = [
     ("configuration", "id"),
     ("priority", "priority"),
     ("target", "targetCondition"),
@@ -35,6 +35,10 @@ const FIELDS: [(&str, &str); 10] = [
     ("targeted", "systemMetrics.results.targetedCount"),
     ("applied", "systemMetrics.results.appliedCount"),
     ("metrics", "metrics.results"),
+    ("gates", "gates"),
+    ("gates overridden by", "gatesOverride.by"),
+    ("because", "gatesOverride.reason"),
+    ("waiting at gates", "gatesWaiting.count"),
     ("created", "createdTimeUtc"),
     ("updated", "lastUpdatedTimeUtc"),
 ];
@@ -80,6 +84,10 @@ pub struct Says {
     /// How it comes into force wave by wave: the document of docs/rollouts.md as JSON, @FILE, or - for standard input.
     #[arg(long, value_name = "JSON")]
     rollout: Option<String>,
+    /// What a twin must bear to be written to: the document of docs/context.md as JSON, @FILE, or - for standard input; {}
+    /// takes former gates away.
+    #[arg(long, value_name = "JSON")]
+    gates: Option<String>,
 }
 
 /// What to do with configurations.
@@ -167,7 +175,7 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
             context.output.one(&written, &FIELDS)
         }
         Action::List => context.output.many(&all(context).await?, &COLUMNS),
-        Action::Show { id } => context.output.one(&get(context, &id).await?, &FIELDS),
+        Action::Show { id } => show(context, &get(context, &id).await?),
         Action::Edit { id, says, if_match } => {
             let mut body = get(context, &id).await?;
             let etag = if_match.unwrap_or_else(|| cell(&body, "etag"));
@@ -184,7 +192,11 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
         Action::Metrics { id } => metrics(context, &id).await,
         Action::Rollout { id } => show_rollout(context, &get(context, &id).await?),
         Action::Decide(decide) => {
-            show_rollout(context, &rollout::decide(context, "configurations", &decide).await?)
+            let told = rollout::decide(context, "configurations", &decide).await?;
+            match decide {
+                rollout::Decide::OverrideGates { .. } => show(context, &told),
+                _ => show_rollout(context, &told),
+            }
         }
         Action::Plan { file, remove, show } => {
             let files = file.as_deref().map(read_folder).transpose()?.unwrap_or_default();
@@ -212,8 +224,10 @@ impl Says {
         if !self.metric.is_empty() {
             body["metrics"] = json!({ "queries": object(&self.metric) });
         }
-        if let Some(rollout) = &self.rollout {
-            body["rollout"] = read_json(rollout)?;
+        for (name, document) in [("rollout", &self.rollout), ("gates", &self.gates)] {
+            if let Some(document) = document {
+                body[name] = read_json(document)?;
+            }
         }
         Ok(())
     }
@@ -232,6 +246,14 @@ async fn all(context: &Context) -> Result<Vec<Value>> {
         Value::Array(all) => Ok(all),
         _ => Err(Error::failed("the hub's answer is not a list of configurations")),
     }
+}
+
+/// With what its twins wait for, if it has gates.
+fn show(context: &Context, configuration: &Value) -> Result<()> {
+    context.output.one(configuration, &FIELDS)?;
+    let reasons = &configuration["gatesWaiting"]["reasons"];
+    let any = reasons.as_object().is_some_and(|reasons| !reasons.is_empty());
+    if any && !context.output.json { rollout::reasons(context, reasons) } else { Ok(()) }
 }
 
 fn show_rollout(context: &Context, configuration: &Value) -> Result<()> {
@@ -323,6 +345,10 @@ fn print_plan(context: &Context, plan: &Value) -> Result<()> {
             "{id}: {} enter, {} leave, {} targeted then, {} with conflicts",
             fares["enter"], fares["leave"], fares["targeted"], fares["conflicts"]
         ))?;
+        if let Some(waiting) = fares.get("gatesWaiting") {
+            line(&format!("{id}: {} would wait at a gate now", waiting["count"]))?;
+            rollout::reasons(context, &waiting["reasons"])?;
+        }
         if let Some(waves) = fares.get("waves") {
             line(&format!("{id}: in waves of {waves}"))?;
         }
@@ -407,6 +433,12 @@ fn same(there: &Value, wanted: &Value) -> bool {
     WRITTEN.iter().all(|name| written(there, name) == written(wanted, name))
         && queries(there) == queries(wanted)
         && (wanted["rollout"].is_null() || covers(&there["rollout"], &wanted["rollout"]))
+        && (wanted["gates"].is_null() || same_gates(&written(there, "gates"), &wanted["gates"]))
+}
+
+fn same_gates(there: &Value, wanted: &Value) -> bool {
+    let count = |gates: &Value| gates.as_object().map_or(0, Map::len);
+    count(there) == count(wanted) && covers(there, wanted)
 }
 
 /// Whether all that `wanted` says is in `there`, which says what the hub made of the rest, too.

@@ -158,7 +158,8 @@ pub(crate) async fn dry_run(
     reasons(context, &answer["reasons"])
 }
 
-fn reasons(context: &Context, reasons: &Value) -> Result<()> {
+/// Shows devices by what they wait for.
+pub(crate) fn reasons(context: &Context, reasons: &Value) -> Result<()> {
     let row = |(code, count): (&String, &Value)| {
         let mut row = count.clone();
         row["code"] = code.as_str().into();

@@ -41,7 +41,11 @@ impl Twin {
         }
         let mut change = TwinChange { mode: WriteMode::Patch, tags: None, desired: None, reported: None };
         let mut desired = match desired {
-            Cow::Borrowed(_) if self.configurations == resolution.statuses => return Ok(None),
+            Cow::Borrowed(_)
+                if self.configurations == resolution.statuses && self.let_in == resolution.let_in =>
+            {
+                return Ok(None);
+            }
             desired => desired.into_owned(),
         };
         if desired.values != self.desired.values {
@@ -56,6 +60,7 @@ impl Twin {
             reported: self.reported.clone(),
             model_id: self.model_id.clone(),
             configurations: resolution.statuses.clone(),
+            let_in: resolution.let_in.clone(),
             authors: self.authors.clone(),
         };
         Ok(Some((twin, change)))
@@ -66,7 +71,7 @@ impl Twin {
 /// none wants.
 fn stale(properties: &Properties, resolution: &Resolution) -> Vec<String> {
     let mut paths = Vec::new();
-    walk(&properties.values, &properties.metadata, &mut Vec::new(), &mut |path, by| {
+    walk(&properties.values, &properties.metadata, &mut Vec::new(), &mut |path, _, by| {
         let goes = match by {
             Some(by) => !(resolution.keeps_deployed && by.is_deployment()),
             None => resolution.replaces,
@@ -82,18 +87,18 @@ fn stale(properties: &Properties, resolution: &Resolution) -> Vec<String> {
 }
 
 /// Visits everything that is not an object with properties.
-fn walk<'a>(
+pub(super) fn walk<'a>(
     values: &'a Object,
     metadata: &'a Metadata,
     path: &mut Vec<&'a str>,
-    visit: &mut impl FnMut(&[&str], Option<&WrittenBy>),
+    visit: &mut impl FnMut(&[&str], &Value, Option<&WrittenBy>),
 ) {
     for (name, value) in values {
         let Some(node) = metadata.children.get(name) else { continue };
         path.push(name);
         match value {
             Value::Object(inner) if !inner.is_empty() => walk(inner, node, path, visit),
-            _ => visit(path, node.stamp.by.as_ref()),
+            _ => visit(path, value, node.stamp.by.as_ref()),
         }
         path.pop();
     }

@@ -27,7 +27,7 @@ const DESIRED: &str = "properties.desired";
 pub struct LeafPath(Arc<str>);
 
 impl LeafPath {
-    fn new(names: &[&str]) -> Self {
+    pub(super) fn new(names: &[&str]) -> Self {
         Self(names.join(".").into())
     }
 

@@ -3,10 +3,11 @@
 //! and to which twins, is not decided here.
 //!
 //! Read in this order: `content` what is written, `spec` what an operator says, here what becomes of it, `resolve` who
-//! wins, `apply` the twin's transition.
+//! wins, `apply` the twin's transition; `staged` in waves, `gated` when a twin can bear it.
 
 mod apply;
 mod content;
+mod gated;
 mod resolve;
 mod spec;
 mod staged;
@@ -15,19 +16,25 @@ mod tests;
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 pub use content::{Content, ContentKind, EDGE_AGENT, LeafPath, Section};
+pub use gated::{Admission, Contender, Gating};
 pub use resolve::{Loss, Overridden, Resolution, Setting, resolve};
 pub use spec::{ConfigurationSpec, Metric, TargetCondition};
 pub use staged::{Stages, Staging, Standing};
 
+use crate::context::GatesOverride;
 use crate::json::Object;
 use crate::query::Source;
 use crate::time::Timestamp;
 use crate::twin::{TwinDocument, WrittenBy};
 use crate::version::Etag;
+
+/// The shortest time that timestamps tell.
+const TICK: Duration = Duration::from_nanos(100);
 
 /// Which part of a configuration is wrong; each has an error code of its own (S 1.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +94,7 @@ pub struct Configuration {
     revision: Revision,
     by: WrittenBy,
     stages: Option<Stages>,
+    gating: Option<Gating>,
 }
 
 impl Configuration {
@@ -96,7 +104,7 @@ impl Configuration {
         let digest = revision.content_updated.ticks().saturating_sub(Timestamp::NEVER.ticks());
         let deployment = spec.content.kind() == ContentKind::Edge;
         let by = WrittenBy::new(spec.id.clone(), u64::try_from(digest).unwrap_or(0), deployment);
-        Self { spec, revision, by, stages: None }
+        Self { spec, revision, by, stages: None, gating: None }
     }
 
     /// The same, come this far with its rollout. Without that it is in force everywhere.
@@ -112,8 +120,10 @@ impl Configuration {
     }
 
     /// A new one.
-    pub fn create(spec: ConfigurationSpec, now: Timestamp) -> Self {
+    pub fn create(mut spec: ConfigurationSpec, now: Timestamp) -> Self {
+        spec.gates = spec.gates.filter(|gates| !gates.is_empty());
         Self::new(spec, Revision { counter: 1, created: now, updated: now, content_updated: now })
+            .gated(Some(Gating { since: now, overridden: None }))
     }
 
     /// This one as `spec` wants it. The service never lets content change (S 8.1); with `content_may_change` it may, but
@@ -125,6 +135,8 @@ impl Configuration {
         now: Timestamp,
     ) -> Result<Self, ConfigurationError> {
         spec.rollout = staged::updated(self.spec.rollout.as_ref(), spec.rollout)?;
+        // As with the rollout, clients of the service do not know them.
+        spec.gates = spec.gates.or_else(|| self.spec.gates.clone()).filter(|gates| !gates.is_empty());
         let changed = spec.content != self.spec.content;
         let (old, new) = (self.spec.content.kind(), spec.content.kind());
         let refusal = if changed && !content_may_change {
@@ -140,10 +152,22 @@ impl Configuration {
         if let Some(text) = refusal {
             return Err(ConfigurationError::new(Problem::ImmutableContent, text));
         }
-        let content_updated = if changed { now } else { self.revision.content_updated };
+        // Revisions are told apart by their time, also if the clock stands still or is set back.
+        let after = |former: Timestamp| now.max(former.plus(TICK));
+        let former = self.revision.content_updated;
+        let content_updated = if changed { after(former) } else { former };
         let counter = self.revision.counter + 1;
         let revision = Revision { counter, updated: now, content_updated, ..self.revision };
-        Ok(Self::new(spec, revision).staged(self.stages.clone()))
+        let overridden = self.gating.as_ref().and_then(|gating| gating.overridden.clone());
+        let gating = Gating {
+            since: match &self.gating {
+                Some(gating) => gating.since,
+                None if changed => content_updated,
+                None => after(content_updated),
+            },
+            overridden: overridden.filter(|_| !changed && spec.gates == self.spec.gates),
+        };
+        Ok(Self::new(spec, revision).staged(self.stages.clone()).gated(Some(gating)))
     }
 
     /// What the operator said.
@@ -240,6 +264,7 @@ impl Configuration {
             priority,
             metrics,
             rollout,
+            gates,
         } = &self.spec;
         let queries = |entries: &mut dyn Iterator<Item = (&str, &str)>| {
             let queries: Object = entries.map(|(name, text)| (name.to_owned(), text.into())).collect();
@@ -265,6 +290,15 @@ impl Configuration {
         }
         if let Some(stages) = &self.stages {
             document["rolloutState"] = stages.state().to_json();
+        }
+        if let Some(gates) = gates {
+            document["gates"] = gates.to_json();
+        }
+        if let Some(GatesOverride { by, reason, at }) =
+            self.gating.as_ref().and_then(|gating| gating.overridden.as_ref())
+        {
+            let (by, at) = (by.to_string(), at.to_string());
+            document["gatesOverride"] = json!({ "by": by, "reason": reason, "time": at });
         }
         document
     }

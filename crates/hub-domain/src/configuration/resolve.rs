@@ -1,6 +1,6 @@
 //! Who wins: from the configurations that match a twin to what that twin must have, path by path (S 8.3).
-//! Depends on the configurations alone, never on what the twin holds now, so twins that match the same configurations can
-//! share one resolution. The order in which they are given means nothing.
+//! Depends on the configurations alone, never on what the twin holds now, but for those that wait at a gate: these keep what
+//! they have there. The order in which they are given means nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::content::{EDGE_AGENT, LeafPath, Section, overlapping};
+use super::gated::{Contender, Kept};
 use super::{Configuration, Content, ContentKind};
 use crate::id::{ConfigurationId, ModuleId};
 use crate::twin::{ConfigurationStatus, WrittenBy};
@@ -58,6 +59,8 @@ pub struct Overridden {
 pub struct Resolution {
     /// Each path's winner. No two paths overlap.
     pub settings: BTreeMap<LeafPath, Setting>,
+    /// What the twin is to remember of those that have gates, see [`Twin::let_in`](crate::twin::Twin::let_in).
+    pub let_in: BTreeMap<ConfigurationId, u64>,
     /// How each configuration fares.
     pub statuses: BTreeMap<ConfigurationId, ConfigurationStatus>,
     /// The settings that lost, highest rank first.
@@ -72,29 +75,40 @@ pub struct Resolution {
 ///
 /// For a module these are the configurations with `moduleContent` that target the module's twin and the edge deployments
 /// that target its device. How a deployment fares is said in the edge agent's resolution only (S 8.3).
-pub fn resolve(module: Option<&ModuleId>, matching: &[&Configuration]) -> Resolution {
-    let mut ranked = matching.to_vec();
-    ranked.sort_by(|a, b| a.rank(b));
+pub fn resolve<'c, C: Into<Contender<'c>> + Clone>(module: Option<&ModuleId>, matching: &[C]) -> Resolution {
+    let mut contenders: Vec<Contender<'c>> = matching.iter().cloned().map(Into::into).collect();
+    contenders.sort_by(|a, b| a.configuration.rank(b.configuration));
+    let ranked: Vec<&Configuration> = contenders.iter().map(|one| one.configuration).collect();
     let deployment = Deployment::of(&ranked);
     let mut contest = Contest::default();
-    for configuration in ranked.iter().copied() {
-        if let Some(section) = configuration.spec.content.section(module) {
-            contest.enter(configuration, section, deployment.refusal(configuration));
+    for Contender { configuration, kept, .. } in &contenders {
+        match (kept, configuration.spec.content.section(module)) {
+            (Some(kept), _) => contest.keep(configuration, kept),
+            (None, Some(section)) => {
+                contest.enter(configuration, section, deployment.refusal(configuration));
+            }
+            (None, None) => {}
         }
     }
     let is_agent = module.is_some_and(|module| module.as_str() == EDGE_AGENT);
     let deployed = if is_agent { deployment.winners(&ranked) } else { BTreeSet::new() };
-    let statuses = ranked.iter().filter_map(|configuration| {
+    let statuses = contenders.iter().filter_map(|Contender { configuration, kept, .. }| {
         let id = &configuration.spec.id;
         let has_effect = match (configuration.spec.content.kind(), module) {
             (ContentKind::Device, None) | (ContentKind::Module, Some(_)) => contest.winners.contains(id),
             (ContentKind::Edge, Some(_)) if is_agent => deployed.contains(id),
             _ => return None,
         };
-        let status = if has_effect { ConfigurationStatus::Applied } else { ConfigurationStatus::Targeted };
+        let status = if has_effect && kept.is_none() {
+            ConfigurationStatus::Applied
+        } else {
+            ConfigurationStatus::Targeted
+        };
         Some((id.clone(), status))
     });
+    let let_in = contenders.iter().filter_map(|one| Some((one.configuration.spec.id.clone(), one.let_in?)));
     Resolution {
+        let_in: let_in.collect(),
         statuses: statuses.collect(),
         settings: contest.settings,
         overridden: contest.overridden,
@@ -147,27 +161,42 @@ struct Contest {
 }
 
 impl Contest {
+    /// One that waits at a gate defends what it has.
+    fn keep(&mut self, configuration: &Configuration, kept: &[Kept]) {
+        let refusal = self.replaced_by.clone().map(|by| Loss::Replaced { by });
+        debug_assert!(configuration.spec.content.kind() != ContentKind::Edge, "deployments have no gates");
+        for (path, value, by) in kept {
+            self.claim(path, Setting { value: value.clone(), by: by.clone() }, refusal.clone());
+        }
+    }
+
+    fn claim(&mut self, path: &LeafPath, setting: Setting, refusal: Option<Loss>) {
+        let configuration = setting.by.configuration().clone();
+        let outranked = || {
+            let (at, winner) = overlapping(&self.settings, path)?;
+            Some(Loss::Outranked { by: winner.by.configuration().clone(), at: at.clone() })
+        };
+        match refusal.or_else(outranked) {
+            Some(loss) => {
+                self.overridden.push(Overridden {
+                    path: path.clone(),
+                    value: setting.value,
+                    configuration,
+                    loss,
+                });
+            }
+            None => {
+                self.winners.insert(configuration);
+                self.settings.insert(path.clone(), setting);
+            }
+        }
+    }
+
     fn enter(&mut self, configuration: &Configuration, section: &Section, refusal: Option<Loss>) {
         let id = &configuration.spec.id;
         let refusal = refusal.or_else(|| self.replaced_by.clone().map(|by| Loss::Replaced { by }));
         for (path, value) in section.leaves() {
-            let outranked = || {
-                let (at, winner) = overlapping(&self.settings, path)?;
-                Some(Loss::Outranked { by: winner.by.configuration().clone(), at: at.clone() })
-            };
-            match refusal.clone().or_else(outranked) {
-                Some(loss) => self.overridden.push(Overridden {
-                    path: path.clone(),
-                    value: value.clone(),
-                    configuration: id.clone(),
-                    loss,
-                }),
-                None => {
-                    self.winners.insert(id.clone());
-                    let setting = Setting { value: value.clone(), by: configuration.by.clone() };
-                    self.settings.insert(path.clone(), setting);
-                }
-            }
+            self.claim(path, Setting { value: value.clone(), by: configuration.by.clone() }, refusal.clone());
         }
         if refusal.is_none() && configuration.spec.content.kind() == ContentKind::Edge && section.replaces() {
             self.winners.insert(id.clone());

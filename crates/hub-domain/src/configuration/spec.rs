@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{ConfigurationError, Content, ContentKind, Problem, Staging};
+use super::{ConfigurationError, Content, ContentKind, Problem, Staging, gated};
+use crate::context::Gates;
 use crate::id::ConfigurationId;
 use crate::json::Object;
 use crate::limits::{
@@ -40,6 +41,8 @@ pub struct ConfigurationSpec {
     pub metrics: BTreeMap<String, Metric>,
     /// How it comes into force wave by wave; at once if there is none.
     pub rollout: Option<Staging>,
+    /// What a twin must bear to be written to; those that ask for nothing take former ones away.
+    pub gates: Option<Gates>,
 }
 
 /// Which twins a configuration is for.
@@ -70,8 +73,10 @@ impl ConfigurationSpec {
         let target = text("targetCondition", given("targetCondition"))?.unwrap_or_default();
         let target = TargetCondition::parse(target, Some(content.kind()))?;
         let rollout = given("rollout").map(|rollout| Staging::parse(rollout, content.kind())).transpose()?;
+        let gates = given("gates").map(|gates| gated::parse(gates, content.kind())).transpose()?;
         Ok(Self {
             rollout,
+            gates,
             id,
             schema_version: name("schemaVersion", given("schemaVersion"))?,
             content_type: name("contentType", given("contentType"))?,

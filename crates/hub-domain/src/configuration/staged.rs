@@ -34,7 +34,7 @@ pub struct Stages {
 /// How a twin that a configuration is for fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Its wave is not open.
+    /// Its wave is not open, or a gate is closed.
     Waiting,
     /// It has, or is about to get, the settings, and has not shown what comes of them.
     Underway,
@@ -250,7 +250,8 @@ impl Configuration {
         if !self.matches(twin) {
             return None;
         }
-        Some((wave, if is_open { self.fares(twin, wave, now) } else { Standing::Waiting }))
+        let waits = !is_open || self.must_be_let_in(twin.twin);
+        Some((wave, if waits { Standing::Waiting } else { self.fares(twin, wave, now) }))
     }
 
     fn fares(&self, twin: &TwinDocument<'_>, wave: usize, now: Timestamp) -> Standing {

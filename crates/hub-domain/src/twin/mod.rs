@@ -50,6 +50,8 @@ pub struct Twin {
     pub model_id: Option<String>,
     /// The configurations that match this twin, and how they fare.
     pub configurations: BTreeMap<ConfigurationId, ConfigurationStatus>,
+    /// With which content, by its digest, each of them that has gates was let in; 0: it was not yet.
+    pub let_in: BTreeMap<ConfigurationId, u64>,
     /// Who wrote the desired properties that are no configuration's.
     pub authors: Authors,
 }
@@ -166,6 +168,7 @@ impl Twin {
             reported: Properties::new(Stamp::reported(now)),
             model_id: None,
             configurations: BTreeMap::new(),
+            let_in: BTreeMap::new(),
             authors: Authors::default(),
         }
     }

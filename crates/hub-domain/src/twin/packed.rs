@@ -49,6 +49,7 @@ impl PackedTwin {
             packer.number(*version);
             packer.text(&actor.to_string());
         }
+        packer.let_in(&twin.let_in);
         Self { bytes: packer.bytes.into_boxed_slice() }
     }
 
@@ -106,6 +107,17 @@ struct Packer {
 }
 
 impl Packer {
+    /// At the end, where nothing is if there is none.
+    fn let_in(&mut self, let_in: &BTreeMap<ConfigurationId, u64>) {
+        if !let_in.is_empty() {
+            self.number(let_in.len() as u64);
+        }
+        for (id, digest) in let_in {
+            self.text(id.as_str());
+            self.number(*digest);
+        }
+    }
+
     /// Seven bits a byte, the lowest first.
     fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
@@ -229,6 +241,8 @@ fn open(bytes: &[u8]) -> Opened<Twin> {
         model_id: opener.option()?.map(str::to_string),
         configurations: opener.many(Opener::configuration)?,
         authors: Authors::new(opener.many(Opener::author)?),
+        // Came later.
+        let_in: if opener.rest.is_empty() { BTreeMap::new() } else { opener.many(Opener::let_in)? },
     };
     if opener.rest.is_empty() { Ok(twin) } else { Err(Malformed) }
 }
@@ -375,6 +389,10 @@ impl<'p> Opener<'p> {
         Ok((id, ConfigurationStatus::parse(self.text()?).ok_or(Malformed)?))
     }
 
+    fn let_in(&mut self) -> Opened<(ConfigurationId, u64)> {
+        Ok((self.configuration_id()?, self.number()?))
+    }
+
     fn author(&mut self) -> Opened<(u64, Actor)> {
         Ok((self.number()?, Actor::parse(self.text()?).ok_or(Malformed)?))
     }
@@ -438,7 +456,8 @@ mod tests {
             }
             if configured {
                 let id = ConfigurationId::parse("c").expect("an id");
-                twin.configurations.insert(id, ConfigurationStatus::Targeted);
+                twin.configurations.insert(id.clone(), ConfigurationStatus::Targeted);
+                twin.let_in.insert(id, u64::MAX);
                 // Nothing writes metadata of what is not there, and yet it must not get lost.
                 let stray = Metadata::leaf(Stamp::desired(at(9), 9));
                 twin.reported.metadata.children.insert("stray".into(), stray);
@@ -446,8 +465,11 @@ mod tests {
             let packed = PackedTwin::new(&twin);
             prop_assert_eq!(packed.open(), twin.clone());
             let (taken, opened) = PackedTwin::from_bytes(packed.as_bytes()).expect("bytes of its own");
-            prop_assert_eq!((taken.as_bytes(), opened), (packed.as_bytes(), twin));
-            for length in 0..packed.as_bytes().len() {
+            prop_assert_eq!((taken.as_bytes(), opened), (packed.as_bytes(), twin.clone()));
+            // What came later may be missing as a whole; nothing else may.
+            let former = PackedTwin::new(&Twin { let_in: BTreeMap::new(), ..twin });
+            let ends = [former.as_bytes().len(), packed.as_bytes().len()];
+            for length in (0..ends[1]).filter(|length| !ends.contains(length)) {
                 prop_assert_eq!(PackedTwin::from_bytes(&packed.as_bytes()[..length]).err(), Some(Malformed));
             }
         }

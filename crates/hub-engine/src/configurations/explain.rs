@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hub_domain::actor::Actor;
-use hub_domain::configuration::{Configuration, ContentKind, Loss, Overridden, Resolution, Setting, resolve};
+use hub_domain::configuration::{
+    Admission, Configuration, Contender, ContentKind, Loss, Overridden, Resolution, Setting, resolve,
+};
+use hub_domain::context::Verdict;
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::json::Object;
 use hub_domain::query::Explanation;
@@ -96,6 +99,8 @@ pub struct ExplainedConfiguration {
     pub status: Option<ConfigurationStatus>,
     /// What comes of that, and why.
     pub reason: String,
+    /// The gates that are closed, if it waits for them.
+    pub waits_for: Option<Verdict>,
     /// Its target condition, term by term.
     pub condition: Explanation,
 }
@@ -122,12 +127,22 @@ impl Hub {
         let left_out = others.len().saturating_sub(EXPLAIN_CONFIGURATIONS_MAX);
         others.truncate(EXPLAIN_CONFIGURATIONS_MAX);
 
-        let all: Vec<&Configuration> = matching.values().map(AsRef::as_ref).collect();
-        let resolution = resolve(id.module.as_ref(), &all);
+        let admissions = self.admissions(&asked.own.document(), &matching, self.now());
+        let contenders: Vec<Contender<'_>> =
+            admissions.iter().map(|(one, admission)| one.contender(&asked.own.twin, admission)).collect();
+        let resolution = resolve(id.module.as_ref(), &contenders);
+        let held = admissions.into_iter().filter_map(|(one, admission)| match admission {
+            Admission::Held(verdict) => Some((one.spec().id.clone(), verdict)),
+            _ => None,
+        });
         let applied = asked.own.twin.apply(&resolution, self.now());
         let settled = matches!(applied, Ok(None));
-        let verdict =
-            Verdict { resolution: &resolution, settled, error: applied.err().map(|e| e.to_string()) };
+        let verdict = Fares {
+            resolution: &resolution,
+            settled,
+            error: applied.err().map(|e| e.to_string()),
+            held: held.collect(),
+        };
         let mut ranked: Vec<_> = matching.values().collect();
         ranked.sort_by(|a, b| a.rank(b));
         let targeting = ranked.into_iter().map(|one| asked.explain(one, Some(&verdict)));
@@ -146,14 +161,20 @@ impl Hub {
 }
 
 /// What the configurations that target a twin come to there.
-struct Verdict<'r> {
+struct Fares<'r> {
     resolution: &'r Resolution,
+    /// Those that wait at a gate.
+    held: BTreeMap<ConfigurationId, Verdict>,
     settled: bool,
     error: Option<String>,
 }
 
-impl Verdict<'_> {
+impl Fares<'_> {
     fn reason(&self, id: &ConfigurationId) -> String {
+        if let Some(verdict) = self.held.get(id) {
+            let reasons: Vec<_> = verdict.reasons.iter().map(ToString::to_string).collect();
+            return format!("it waits at a closed gate: {}", reasons.join("; "));
+        }
         let won =
             self.resolution.settings.values().filter(|setting| setting.by.configuration() == id).count();
         let lost = self.resolution.overridden.iter().filter(|lost| lost.configuration == *id).count();
@@ -202,7 +223,7 @@ impl Asked {
     fn explain(
         &self,
         configuration: &Arc<Configuration>,
-        verdict: Option<&Verdict<'_>>,
+        verdict: Option<&Fares<'_>>,
     ) -> ExplainedConfiguration {
         let spec = configuration.spec();
         let condition = spec.target.condition().explain(&self.document(configuration));
@@ -224,6 +245,7 @@ impl Asked {
             targets: verdict.is_some(),
             status: self.own.twin.configurations.get(&spec.id).copied(),
             reason,
+            waits_for: verdict.and_then(|fares| fares.held.get(&spec.id).cloned()),
             condition,
         }
     }

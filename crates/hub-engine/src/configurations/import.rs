@@ -22,7 +22,7 @@ impl Hub {
                 Some(former) if !precondition.holds(&former.etag()) => return Err(Error::PreconditionFailed),
                 Some(former) => {
                     let editable = self.config.configuration_content_editable;
-                    former.update(spec.clone(), editable, txn.now())?
+                    former.update(spec.clone(), editable, txn.now())?.signed(&Actor::Hub)
                 }
                 None if set.len() >= CONFIGURATIONS_MAX => return Err(Error::TooManyConfigurations),
                 None => self.new_configuration(&Actor::Hub, spec.clone(), txn.now()).await?,

@@ -1,10 +1,11 @@
 //! Automatic configurations: create, read, change and delete them, and count how they fare (S 8).
 //!
-//! [`staged`] is about those that come into force wave by wave. [`settle`] keeps twins as their configurations want them whenever a twin changes; `reconcile::configurations` goes over
+//! [`staged`] is about those that come into force wave by wave, [`gated`] about those that wait for the context of twins. [`settle`] keeps twins as their configurations want them whenever a twin changes; `reconcile::configurations` goes over
 //! the twins when a configuration changes. Which configuration wins is `hub_domain::configuration`'s to say.
 
 mod apply;
 pub mod explain;
+pub mod gated;
 mod import;
 pub mod preview;
 mod set;
@@ -27,6 +28,7 @@ pub(crate) use set::{ConfigurationSet, Touched};
 use crate::Hub;
 use crate::access::Principal;
 use crate::error::{Error, Result};
+use gated::GatesWaiting;
 
 /// The row that every write of a configuration writes too, so that who decided by the former ones notices.
 pub(crate) const CONFIGURATIONS_EPOCH: &str = "configurations-epoch";
@@ -134,6 +136,8 @@ pub struct ConfigurationView {
     pub system: BTreeMap<String, u64>,
     /// Rows of its own metrics, by name.
     pub custom: BTreeMap<String, u64>,
+    /// The twins that wait at its gates, if it has gates.
+    pub waiting: Option<GatesWaiting>,
 }
 
 /// What a test of queries found wrong.
@@ -190,7 +194,8 @@ impl Hub {
                 return Err(Error::PreconditionFailed);
             }
             let editable = self.config.configuration_content_editable;
-            let configuration = Arc::new(former.update(spec.clone(), editable, txn.now())?);
+            let updated = former.update(spec.clone(), editable, txn.now())?;
+            let configuration = Arc::new(updated.signed(&who.actor()));
             txn.put_configuration(&spec.id, Some(configuration.clone()));
             if txn.commit().await? {
                 return self.configuration_view(configuration).await;
@@ -284,7 +289,8 @@ impl Hub {
         for (name, metric) in &configuration.spec().metrics {
             custom.insert(name.clone(), self.count_rows(metric.text()).await?);
         }
-        Ok(ConfigurationView { configuration, system, custom })
+        let waiting = self.gates_waiting(&configuration).await;
+        Ok(ConfigurationView { configuration, system, custom, waiting })
     }
 }
 

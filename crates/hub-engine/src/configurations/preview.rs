@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hub_domain::configuration::{
-    Configuration, ConfigurationSpec, ContentKind, Loss, Overridden, Resolution, resolve,
+    Admission, Configuration, ConfigurationSpec, ContentKind, Loss, Overridden, Resolution, resolve,
 };
+use hub_domain::context::Verdict;
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::json::Object;
 use hub_index::Entry;
 use serde_json::Value;
 
+use super::gated::GatesWaiting;
 use super::set::ConfigurationSet;
 use super::{Matching, may_read};
 use crate::Hub;
@@ -61,6 +63,14 @@ pub struct PreviewFares {
     pub conflicts: u64,
     /// How many in which wave, if it is new and has a rollout.
     pub waves: Vec<u64>,
+    /// How many would wait at a gate now, if it has gates.
+    pub waiting: GatesWaiting,
+}
+
+impl PreviewFares {
+    fn wait_for(&mut self, id: &TwinId, verdict: &Verdict) {
+        self.waiting.count(id, verdict);
+    }
 }
 
 /// What would change of one twin.
@@ -195,8 +205,20 @@ impl Hub {
         changed: &BTreeSet<ConfigurationId>,
         shown_max: usize,
     ) {
-        let all: Vec<&Configuration> = after.values().map(AsRef::as_ref).collect();
-        let resolution = resolve(entry.id().module.as_ref(), &all);
+        let admissions = self.admissions(&entry.document(), after, self.now());
+        let contenders = admissions.iter().map(|(one, admission)| match admission {
+            // Shown as it is when its gates are open, and counted.
+            Admission::Held(verdict) if changed.contains(&one.spec().id) => {
+                preview
+                    .configurations
+                    .entry(one.spec().id.clone())
+                    .or_default()
+                    .wait_for(entry.id(), verdict);
+                one.contender(&entry.twin, &Admission::Open(Vec::new()))
+            }
+            admission => one.contender(&entry.twin, admission),
+        });
+        let resolution = resolve(entry.id().module.as_ref(), &contenders.collect::<Vec<_>>());
         let only = |these: &Matching, those: &Matching| -> Vec<ConfigurationId> {
             these.keys().filter(|id| !those.contains_key(*id)).cloned().collect()
         };

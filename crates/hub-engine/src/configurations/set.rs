@@ -24,6 +24,8 @@ pub(crate) enum Touched<'a> {
     Connection,
     /// These configurations changed, not the twin.
     Configurations(&'a BTreeSet<ConfigurationId>),
+    /// Nothing but the time, or what the hub knows for gates: those that wait at a gate are looked at.
+    Gates,
     /// Nothing that is known: every condition is evaluated.
     Unknown,
 }
@@ -39,7 +41,7 @@ impl Touched<'_> {
         match self {
             Touched::Sections(change) => change.desired.is_some(),
             Touched::Configurations(_) | Touched::Unknown => true,
-            Touched::All | Touched::Identity | Touched::Connection => false,
+            Touched::All | Touched::Identity | Touched::Connection | Touched::Gates => false,
         }
     }
 }
@@ -125,6 +127,11 @@ impl ConfigurationSet {
         }
     }
 
+    /// Whether any has gates.
+    pub(crate) fn any_gated(&self) -> bool {
+        self.all.values().any(|configuration| configuration.gating().is_some())
+    }
+
     /// All of one kind.
     pub(crate) fn of_kind(&self, kind: ContentKind) -> &[Arc<Configuration>] {
         &self.interest(kind).all
@@ -136,6 +143,7 @@ impl ConfigurationSet {
         match touched {
             Touched::Connection => CONNECTION_ROOTS.iter().any(|root| standing.reads(*root)),
             Touched::Identity => standing.reads_system(),
+            Touched::Gates => false,
             Touched::Sections(_) | Touched::All | Touched::Configurations(_) | Touched::Unknown => {
                 !all.is_empty()
             }
@@ -164,6 +172,7 @@ impl ConfigurationSet {
         let Interest { all, standing } = self.interest(kind);
         let found = match touched {
             Touched::Configurations(ids) => return self.changed(kind, ids).collect(),
+            Touched::Gates => return Vec::new(),
             Touched::All | Touched::Unknown => standing.all_for(after),
             Touched::Connection => {
                 let look = standing.look(before, after);

@@ -7,14 +7,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hub_domain::configuration::{Configuration, ContentKind, EDGE_AGENT, Resolution, resolve};
+use hub_domain::configuration::{
+    Admission, Configuration, Contender, ContentKind, EDGE_AGENT, Resolution, resolve,
+};
+use hub_domain::context::{GatesOverride, Reason};
+use hub_domain::event::{Event, EventKind, GatesOf};
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::identity::Identity;
+use hub_domain::time::Timestamp;
 use hub_domain::twin::{ConfigurationStatus, Connection, Twin, TwinDocument};
 use hub_index::Change;
 
 use super::Matching;
 use super::set::{ConfigurationSet, Touched};
+use crate::Hub;
+use crate::config::GATES_PROOF_SLACK_SECONDS;
 use crate::transact::Txn;
 use crate::twins::configured_event;
 
@@ -66,7 +73,9 @@ impl Txn<'_> {
         }
         let (matching, changed) = self.matching(set, &current, touched);
         let owned_touched = touched.desired() && (!matching.is_empty() || touched.is_forced());
-        if changed || owned_touched { self.apply(&current, &matching) } else { None }
+        // Nobody else looks when the context of a twin changes: gates may read anything.
+        let waits = matching.values().any(|one| one.must_be_let_in(&current.twin));
+        if changed || owned_touched || waits { self.apply(&current, &matching, touched) } else { None }
     }
 
     /// The configurations that target a twin after a change, and whether they are others than before.
@@ -138,18 +147,29 @@ impl Txn<'_> {
             let Some(current) = self.current(module.id()) else { continue };
             let (mut matching, _) = self.matching(set, &current, touched);
             matching.extend(targeting(set.of_kind(ContentKind::Edge), device));
-            self.apply(&current, &matching);
+            self.apply(&current, &matching, touched);
         }
     }
 
     /// Writes the twin as these configurations want it. `None` if it is so already.
-    pub(super) fn apply(&mut self, current: &Current, matching: &Matching) -> Option<Arc<Twin>> {
+    pub(super) fn apply(
+        &mut self,
+        current: &Current,
+        matching: &Matching,
+        touched: Touched<'_>,
+    ) -> Option<Arc<Twin>> {
         let id = &current.identity.id;
-        let all: Vec<&Configuration> = matching.values().map(AsRef::as_ref).collect();
-        let resolution = resolve(id.module.as_ref(), &all);
+        let admissions = self.hub.admissions(&current.document(), matching, gates_as_of(touched, self.now()));
+        let contenders: Vec<Contender<'_>> =
+            admissions.iter().map(|(one, admission)| one.contender(&current.twin, admission)).collect();
+        let resolution = resolve(id.module.as_ref(), &contenders);
         match current.twin.apply(&resolution, self.now()) {
             Ok(None) => None,
             Ok(Some((twin, change))) => {
+                for (configuration, admission) in &admissions {
+                    let told = overridden(configuration, admission, id, self.now());
+                    told.iter().for_each(|event| self.event(event));
+                }
                 if let Some(patch) = &change.desired {
                     self.tell_desired(id, patch.clone(), twin.desired.version);
                     configured_event(self, id, (&current.twin, &twin), &change);
@@ -165,12 +185,13 @@ impl Txn<'_> {
             Err(error) => {
                 tracing::warn!(%id, %error, "the configurations of a twin do not fit into it");
                 self.hub.counters.configurations_misfit.fetch_add(1, Ordering::Relaxed);
-                let statuses = misfit(&current.twin, &resolution);
-                if statuses == current.twin.configurations {
+                let (statuses, let_in) = (misfit(&current.twin, &resolution), resolution.let_in);
+                if statuses == current.twin.configurations && let_in == current.twin.let_in {
                     return None;
                 }
                 let etag_counter = current.twin.etag_counter + 1;
-                let twin = Twin { etag_counter, configurations: statuses, ..Twin::clone(&current.twin) };
+                let twin =
+                    Twin { etag_counter, configurations: statuses, let_in, ..Twin::clone(&current.twin) };
                 Some(self.put_settled_twin(id, Arc::new(twin)))
             }
         }
@@ -200,6 +221,45 @@ impl Txn<'_> {
                 .unwrap_or(Connection::NEVER),
         })
     }
+}
+
+impl Hub {
+    /// Whether each of these configurations may write to a twin that they target.
+    pub(super) fn admissions<'m>(
+        &self,
+        twin: &TwinDocument<'_>,
+        matching: &'m Matching,
+        now: Timestamp,
+    ) -> Vec<(&'m Arc<Configuration>, Admission)> {
+        let context = self.context.current();
+        matching.values().map(|one| (one, one.admission(twin, &context, now))).collect()
+    }
+}
+
+/// As of when gates are looked at. Whoever proves that nothing was missed must not take a gate that opened just now for one.
+fn gates_as_of(touched: Touched<'_>, now: Timestamp) -> Timestamp {
+    match touched {
+        Touched::Unknown => Timestamp::from_seconds(now.seconds() - GATES_PROOF_SLACK_SECONDS),
+        _ => now,
+    }
+}
+
+/// What is told of a twin that is written to although gates are closed, because somebody said so.
+fn overridden(
+    configuration: &Configuration,
+    admission: &Admission,
+    id: &TwinId,
+    now: Timestamp,
+) -> Option<Event> {
+    let Admission::Open(closed) = admission else { return None };
+    let GatesOverride { by, reason, .. } = configuration.gating()?.overridden.clone()?;
+    let kind = EventKind::Override {
+        gates_of: GatesOf::Configuration(configuration.spec().id.clone()),
+        reason,
+        closed: closed.iter().map(Reason::key).collect(),
+        actor: by,
+    };
+    (!closed.is_empty()).then(|| Event { time: now, id: id.clone(), kind })
 }
 
 fn targeting(configurations: &[Arc<Configuration>], twin: &Current) -> Matching {

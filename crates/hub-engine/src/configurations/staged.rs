@@ -26,10 +26,12 @@ impl Hub {
         mut spec: ConfigurationSpec,
         now: Timestamp,
     ) -> Result<Configuration> {
-        let Some(staging) = &mut spec.rollout else { return Ok(Configuration::create(spec, now)) };
+        let Some(staging) = &mut spec.rollout else {
+            return Ok(Configuration::create(spec, now).signed(actor));
+        };
         staging.policy = staging.policy.clone().with_seed(u64::from_le_bytes(random_bytes()));
         let staging = staging.clone();
-        let configuration = Configuration::create(spec, now);
+        let configuration = Configuration::create(spec, now).signed(actor);
         let mut numbers = Vec::new();
         self.each_match(&configuration, |entry| numbers.push(staging.number(entry.id()))).await;
         let stages = Stages::plan(&staging, &actor.to_string(), numbers)?;
@@ -37,7 +39,7 @@ impl Hub {
     }
 
     /// Looks at every twin that the target condition may match.
-    async fn each_match(&self, configuration: &Configuration, mut see: impl FnMut(&Entry)) {
+    pub(super) async fn each_match(&self, configuration: &Configuration, mut see: impl FnMut(&Entry)) {
         let source = match configuration.spec().content.kind() {
             ContentKind::Module => Source::Modules,
             ContentKind::Device | ContentKind::Edge => Source::Devices,

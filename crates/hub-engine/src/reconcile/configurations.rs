@@ -94,7 +94,7 @@ impl Hub {
     }
 
     /// Settles these twins, in batches; says how many were written.
-    async fn settle_all(&self, ids: Vec<TwinId>, touched: Touched<'_>) -> Result<u64> {
+    pub(super) async fn settle_all(&self, ids: Vec<TwinId>, touched: Touched<'_>) -> Result<u64> {
         let mut written = 0;
         for part in ids.chunks(CONFIGURE_BATCH_TWINS) {
             let mut parts = Parts::new(part.to_vec());

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hub_domain::context::{GatesOverride, Reason};
-use hub_domain::event::{Event, EventKind};
+use hub_domain::event::{Event, EventKind, GatesOf};
 use hub_domain::job::{Act, JobItem, JobState, JobStatus};
 use hub_domain::rollout::{
     Expected, ROLLOUT_ACTION_GUESS, ROLLOUT_PATCH_GUESS, Rollout, RolloutState, RolloutStep, plan,
@@ -92,8 +92,8 @@ impl JobRun<'_> {
         let GatesOverride { by: actor, reason, .. } = state.gates_override(&self.spec)?;
         let verdict = gates.evaluate(&entry.document(), &self.hub.context.current(), now);
         let closed: Vec<_> = verdict.reasons.iter().map(Reason::key).collect();
-        let job = self.spec.id.clone();
-        let kind = EventKind::Override { job, reason, closed, actor };
+        let gates_of = GatesOf::Job(self.spec.id.clone());
+        let kind = EventKind::Override { gates_of, reason, closed, actor };
         (!verdict.reasons.is_empty()).then(|| Event { time: now, id: entry.id().clone(), kind })
     }
 

@@ -2,6 +2,7 @@
 
 mod configurations;
 mod events;
+mod gated;
 mod job_calls;
 mod job_rollout;
 mod job_run;
@@ -24,6 +25,7 @@ use crate::open::Dangling;
 
 pub(crate) use configurations::{Chunks, run_configurations};
 pub(crate) use events::pruned_position;
+pub(crate) use gated::run_gated;
 pub(crate) use job_run::item_error;
 pub(crate) use jobs::run_jobs;
 pub(crate) use retirements::run_retirements;

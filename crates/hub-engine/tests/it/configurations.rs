@@ -48,7 +48,7 @@ fn twin_of(test: &TestHub, id: &TwinId) -> Value {
 }
 
 /// The desired values of a twin, without what the hub notes of them.
-fn values(test: &TestHub, device: &str) -> Value {
+pub fn values(test: &TestHub, device: &str) -> Value {
     let mut desired = twin_of(test, &id(device))["properties"]["desired"].take();
     desired.as_object_mut().expect("a section").retain(|key, _| !key.starts_with('$'));
     desired
@@ -337,8 +337,13 @@ async fn a_preview_says_what_would_come_and_changes_nothing() {
         PreviewRequest { put: vec![wider.clone(), lower.clone()], shown_max: 3, ..PreviewRequest::default() };
     let preview = test.hub.configurations_preview(&test.owner(), request).await.expect("previewed");
     assert_eq!((preview.looked_at, preview.touched, preview.changed, preview.misfit), (10, 10, 10, 0));
-    let fares =
-        |enter, leave, conflicts| PreviewFares { enter, leave, targeted: 10, conflicts, waves: Vec::new() };
+    let fares = |enter, leave, conflicts| PreviewFares {
+        enter,
+        leave,
+        targeted: 10,
+        conflicts,
+        ..PreviewFares::default()
+    };
     assert_eq!(
         preview.configurations,
         BTreeMap::from([(name("a"), fares(5, 0, 0)), (name("b"), fares(10, 0, 10))])

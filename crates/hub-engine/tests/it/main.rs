@@ -3,6 +3,7 @@
 mod access;
 mod artifacts;
 mod clock;
+mod configuration_gates;
 mod configuration_rollouts;
 mod configurations;
 mod crash_simulation;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hub_domain::actor::Actor;
 use hub_domain::context::{Gates, HubContext};
-use hub_domain::event::{EventKind, EventSource};
+use hub_domain::event::{EventKind, EventSource, GatesOf};
 use hub_domain::job::{ItemStatus, JobAction, JobStatus, NewJob};
 use hub_domain::rollout::{Phase, Rollout};
 use hub_domain::time::Timestamp;
@@ -430,7 +430,7 @@ async fn an_override_is_recorded_with_who_and_why() {
     let page = test.hub.events_read(&test.owner(), &filter, None, 10).await.expect("events");
     let [(_, event)] = &page.events[..] else { panic!("{:?}", page.events) };
     let told = EventKind::Override {
-        job: name("emergency"),
+        gates_of: GatesOf::Job(name("emergency")),
         reason: "CVE-2026-1".into(),
         closed: vec!["power.batteryLow".into()],
         actor: job.spec.asked_by.clone(),
@@ -481,7 +481,7 @@ async fn gates_of_a_running_job_are_overridden_once_and_for_good() {
     let page = again.hub.events_read(&again.owner(), &filter, None, 10).await.expect("events");
     let told: Vec<_> = page.events.iter().map(|(_, event)| (event.id.to_string(), &event.kind)).collect();
     let closed = |code: &str| EventKind::Override {
-        job: name("held"),
+        gates_of: GatesOf::Job(name("held")),
         reason: "CVE-2026-1".into(),
         closed: vec![code.into()],
         actor: Actor::Policy("service".into()),

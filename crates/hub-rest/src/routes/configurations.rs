@@ -85,10 +85,12 @@ pub async fn decide(
     Path(id): Path<String>,
     Json(body): Json,
 ) -> Answer {
-    let Asked::Decision(decision) = from_wire::rollout::asked(from_wire::json(&body)?)? else {
-        return Err(ApiError::invalid("a configuration has no gates: there is nothing to override"));
+    let id = from_wire::configuration_id(&id)?;
+    let view = match from_wire::rollout::asked(from_wire::json(&body)?)? {
+        Asked::Decision(decision) => hub.configuration_decide(&who, &id, &decision).await?,
+        Asked::OverrideGates(reason) => hub.configuration_override_gates(&who, &id, &reason).await?,
     };
-    Ok(answer(&hub.configuration_decide(&who, &from_wire::configuration_id(&id)?, &decision).await?))
+    Ok(answer(&view))
 }
 
 /// What is wrong with queries is the answer, not an error.

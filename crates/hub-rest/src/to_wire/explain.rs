@@ -1,6 +1,7 @@
 //! The reasons of a twin to their body: pure, one direction.
 
 use hub_api::explain as api;
+use hub_domain::context::Verdict;
 use hub_domain::query::Explanation;
 use hub_engine::configurations::explain::{
     Explained, ExplainedConfiguration, ExplainedLoss, ExplainedProperty, Setter,
@@ -57,6 +58,7 @@ fn configuration(explained: ExplainedConfiguration) -> api::ExplainedConfigurati
         targets: explained.targets,
         status: explained.status.map(|status| status.as_str().into()),
         reason: explained.reason,
+        waits_for: explained.waits_for.as_ref().map(Verdict::to_json),
         condition: term(explained.condition),
     }
 }

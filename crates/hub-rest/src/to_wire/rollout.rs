@@ -4,8 +4,14 @@ use std::collections::BTreeMap;
 
 use hub_api::rollout as api;
 use hub_domain::id::JobId;
+use hub_engine::configurations::gated::GatesWaiting;
 use hub_engine::context::Obstacle;
 use hub_engine::rollouts::{DryRun, WaitingCount, WaitingDevices, WaitingFor};
+
+/// Who waits at the gates of a configuration.
+pub fn gates_waiting(waiting: &GatesWaiting) -> api::GatesWaiting {
+    api::GatesWaiting { count: waiting.twins, reasons: counts(waiting.reasons.clone()) }
+}
 
 fn counts(counts: BTreeMap<String, WaitingCount>) -> BTreeMap<String, api::WaitingCount> {
     let count = |count: WaitingCount| api::WaitingCount {

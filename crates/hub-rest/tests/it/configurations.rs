@@ -396,3 +396,55 @@ async fn rollouts_are_checked_shown_and_decided_about() {
     decide("rollBack").await.ok();
     assert_eq!(desired(&server, "d0").await, json!({}));
 }
+
+#[tokio::test]
+async fn gates_are_checked_shown_and_overridden() {
+    let server = Server::start().await;
+    for n in 0..2 {
+        server.create(&format!("d{n}")).await;
+    }
+    let gates = json!({"power": {"minimumBatteryPercent": 50.0}});
+    let with = |gates: &Value| {
+        let mut body = body("*", 5, device_content(2));
+        body["gates"] = gates.clone();
+        body
+    };
+    for (gates, part) in [
+        (json!("power"), "gates: is"),
+        (json!({"power": {"minimumBatteryPercent": "full"}}), "gates.power.minimumBatteryPercent"),
+        (json!({"windows": {}}), "gates.windows"),
+        (json!({"override": {}}), "gates.override.reason"),
+    ] {
+        let words = put(&server, "fast", &with(&gates)).await.error(400, "ArgumentInvalid");
+        assert!(words.contains(part), "{words}");
+    }
+    let mut asked = with(&gates);
+    asked["id"] = "fast".into();
+    let preview = json!({ "configurations": [asked] });
+    let preview = server.send("post", "/api/configurations/preview", &preview).await.ok();
+    let planned = &preview["configurations"]["fast"];
+    assert_eq!(planned["gatesWaiting"]["count"], 2);
+    assert_eq!(planned["gatesWaiting"]["reasons"]["power.missing"]["devices"], 2);
+    put(&server, "fast", &with(&gates)).await.ok();
+    server.settled().await;
+    let read = server.get("/configurations/fast").await.ok();
+    assert_eq!((&read["gates"], &read["gatesWaiting"]["count"]), (&gates, &json!(2)));
+    assert_eq!(read["systemMetrics"]["results"], json!({"targetedCount": 2, "appliedCount": 0}));
+    assert_eq!(fares(&server, "d0").await, json!({"fast": {"status": "Targeted"}}));
+    let explained = server.get("/api/devices/d0/explain").await.ok();
+    let fast = &explained["configurations"][0];
+    assert_eq!((&fast["targets"], &fast["waitsFor"]["open"]), (&json!(true), &json!(false)));
+    assert_eq!(fast["waitsFor"]["reasons"][0]["code"], "missing");
+
+    let path = "/api/configurations/fast/rollout";
+    let overriding = async |reason: Value| {
+        server.send("post", path, &json!({"action": "overrideGates", "reason": reason})).await
+    };
+    overriding(Value::Null).await.error(400, "ArgumentInvalid");
+    let told = overriding(json!("a leak")).await.ok();
+    assert_eq!(told["gatesOverride"]["reason"], "a leak");
+    overriding(json!("again")).await.error(409, "GenericConflict");
+    assert_eq!(fares(&server, "d0").await, json!({"fast": {"status": "Applied"}}));
+    let read = server.get("/configurations/fast").await.ok();
+    assert_eq!((&read["gatesOverride"], &read["gatesWaiting"]["count"]), (&told["gatesOverride"], &json!(0)));
+}

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use hub_domain::configuration::{
-    Configuration, ConfigurationSpec, Content, Metric, Revision, Stages, Staging, TargetCondition,
+    Configuration, ConfigurationSpec, Content, Gating, Metric, Revision, Stages, Staging, TargetCondition,
 };
+use hub_domain::context::{Gates, GatesOverride};
 use hub_domain::json::Object;
 use hub_domain::rollout::RolloutState;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,10 @@ struct V1 {
     rollout: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stages: Option<StagesV1>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gates: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gating: Option<GatingV1>,
     counter: u64,
     created: i64,
     updated: i64,
@@ -43,6 +48,13 @@ struct V1 {
 struct StagesV1 {
     bounds: Vec<u64>,
     state: Value,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GatingV1 {
+    since: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    overridden: Option<Value>,
 }
 
 /// The row of `configuration`.
@@ -57,6 +69,7 @@ pub fn encode(configuration: &Configuration) -> Bytes {
         priority,
         metrics,
         rollout,
+        gates,
     } = configuration.spec();
     let Revision { counter, created, updated, content_updated } = configuration.revision();
     let record = V1 {
@@ -71,6 +84,11 @@ pub fn encode(configuration: &Configuration) -> Bytes {
         stages: configuration
             .stages()
             .map(|stages| StagesV1 { bounds: stages.bounds().to_vec(), state: stages.state().to_json() }),
+        gates: gates.as_ref().map(Gates::to_json),
+        gating: configuration.gating().map(|Gating { since, overridden }| GatingV1 {
+            since: since.ticks(),
+            overridden: overridden.as_ref().map(GatesOverride::to_json),
+        }),
         counter,
         created: created.ticks(),
         updated: updated.ticks(),
@@ -101,6 +119,12 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<Configuration, StoreError> {
         let state = RolloutState::from_json(&state).ok();
         field(key, "stages", state.and_then(|state| Stages::of_parts(bounds, state)))
     });
+    let gates = record.gates.map(|value| field(key, "gates", Gates::parse(&value).ok()));
+    let gating = record.gating.map(|GatingV1 { since, overridden }| {
+        let overridden =
+            overridden.map(|value| field(key, "gatesOverride", GatesOverride::from_json(&value)));
+        Ok::<_, StoreError>(Gating { since: time(since), overridden: overridden.transpose()? })
+    });
     let spec = ConfigurationSpec {
         id,
         schema_version: record.schema_version,
@@ -111,6 +135,7 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<Configuration, StoreError> {
         priority: record.priority,
         metrics: metrics.collect::<Result<_, StoreError>>()?,
         rollout: rollout.transpose()?,
+        gates: gates.transpose()?,
     };
     let revision = Revision {
         counter: record.counter,
@@ -118,5 +143,5 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<Configuration, StoreError> {
         updated: time(record.updated),
         content_updated: time(record.content_updated),
     };
-    Ok(Configuration::new(spec, revision).staged(stages.transpose()?))
+    Ok(Configuration::new(spec, revision).staged(stages.transpose()?).gated(gating.transpose()?))
 }

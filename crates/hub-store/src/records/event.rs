@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_domain::actor::Actor;
-use hub_domain::event::{Event, EventKind, LifecycleStep, Position};
+use hub_domain::event::{Event, EventKind, GatesOf, LifecycleStep, Position};
 use hub_domain::id::{ConfigurationId, JobId, TwinId};
 use hub_domain::message::Message;
 use hub_domain::twin::{PathChange, PathChanges};
@@ -60,7 +60,10 @@ enum KindV1<'e> {
         connected: bool,
     },
     Override {
-        job: Cow<'e, str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        job: Option<Cow<'e, str>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        configuration: Option<Cow<'e, str>>,
         reason: Cow<'e, str>,
         closed: Cow<'e, [String]>,
         actor: String,
@@ -138,8 +141,15 @@ pub fn encode(event: &Event) -> Bytes {
             KindV1::Lifecycle { created, step, body: Cow::Borrowed(body), actor: signed(actor) }
         }
         EventKind::Connection { connected } => KindV1::Connection { connected: *connected },
-        EventKind::Override { job, reason, closed, actor } => KindV1::Override {
-            job: job.as_str().into(),
+        EventKind::Override { gates_of, reason, closed, actor } => KindV1::Override {
+            job: match gates_of {
+                GatesOf::Job(job) => Some(job.as_str().into()),
+                GatesOf::Configuration(_) => None,
+            },
+            configuration: match gates_of {
+                GatesOf::Job(_) => None,
+                GatesOf::Configuration(id) => Some(id.as_str().into()),
+            },
             reason: reason.into(),
             closed: closed.into(),
             actor: actor.to_string(),
@@ -188,10 +198,12 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(Position, Event), StoreError> {
             EventKind::Lifecycle { step, body: body.into_owned(), actor: by.map(actor).transpose()? }
         }
         KindV1::Connection { connected } => EventKind::Connection { connected },
-        KindV1::Override { job, reason, closed, actor: by } => {
-            let job = field(key, "job", JobId::parse(&job).ok())?;
+        KindV1::Override { job, configuration, reason, closed, actor: by } => {
+            let job = job.and_then(|id| JobId::parse(&id).ok()).map(GatesOf::Job);
+            let configuration = configuration.and_then(|id| ConfigurationId::parse(&id).ok());
+            let gates_of = field(key, "job", job.or(configuration.map(GatesOf::Configuration)))?;
             let (reason, closed) = (reason.into_owned(), closed.into_owned());
-            EventKind::Override { job, reason, closed, actor: actor(by)? }
+            EventKind::Override { gates_of, reason, closed, actor: actor(by)? }
         }
     };
     let id = field(key, "device", TwinId::parse(&record.device, record.module.as_deref()).ok())?;

@@ -3,7 +3,7 @@
 
 use hub_domain::actor::Actor;
 use hub_domain::configuration::{Configuration, ConfigurationSpec, Revision};
-use hub_domain::event::{EventKind, LifecycleStep, Position};
+use hub_domain::event::{EventKind, GatesOf, LifecycleStep, Position};
 use hub_domain::id::{ConfigurationId, JobId};
 use hub_domain::job::JobStatus;
 use hub_domain::json::Object;
@@ -95,6 +95,40 @@ fn twins_are_written_and_read_as_ever() {
     deployed.desired.metadata.children.get_mut("a").expect("a").stamp.by =
         Some(WrittenBy::new(configuration("edge"), u64::MAX, true));
     assert_eq!(twin::decode(&key, &twin::encode(&deployed)).expect("read back").1, deployed);
+}
+
+#[test]
+fn who_was_let_in_is_written_and_read() {
+    let key = Key::new("twin/d");
+    let mut twin = configured_twin();
+    twin.let_in.insert(configuration("cfg-a"), 638_993);
+    twin.let_in.insert(configuration("cfg-b"), 0);
+    let written = twin::encode(&twin);
+    assert_eq!(twin::decode(&key, &written).expect("a row that is read").1, twin);
+    // At the end, where rows from before gates have nothing.
+    let former = twin::encode(&configured_twin());
+    assert_eq!(written[..former.len()], former[..]);
+    assert!(twin::decode(&key, &written[..written.len() - 1]).is_err());
+}
+
+/// Behind a gate since its third second, and overridden by somebody.
+const CONFIGURATION_GATED: &str = r#"{"content":{"deviceContent":{"properties.desired.mode":"eco"}},"target":"*","priority":0,"gates":{"power":{"minimumBatteryPercent":40.0}},"gating":{"since":30000000,"overridden":{"at":40000000,"by":"policy:service","reason":"now"}},"counter":2,"created":10000000,"updated":40000000,"contentUpdated":10000000}"#;
+
+#[test]
+fn gates_of_configurations_are_written_and_read() {
+    let key = Key::new("configuration/c");
+    let read = configuration::decode(&key, &row(CONFIGURATION_GATED)).expect("a row that is read");
+    let gating = read.gating().expect("gates");
+    assert_eq!(gating.since, Timestamp::from_seconds(3));
+    let by = gating.overridden.clone().expect("somebody");
+    assert_eq!((by.by, by.reason.as_str()), (Actor::Policy("service".into()), "now"));
+    let written = configuration::encode(&read);
+    assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&row(CONFIGURATION_GATED)));
+    for (good, bad) in [("minimumBattery", "maximumBattery"), ("policy:service", "nobody")] {
+        let damaged = CONFIGURATION_GATED.replacen(good, bad, 1);
+        let error = configuration::decode(&key, &row(&damaged)).expect_err(bad).to_string();
+        assert!(error.contains("is not valid"), "{error}");
+    }
 }
 
 #[test]
@@ -206,10 +240,17 @@ fn events_are_written_and_read_as_ever() {
     assert_eq!(by_configuration, twin(Actor::Configuration(configuration("cfg-a")), vec![rate], false));
     let body = json!({"deviceId": "d"});
     assert_eq!(by_hub, EventKind::Lifecycle { step: LifecycleStep::Created, body, actor: Some(Actor::Hub) });
+    let by_configuration = read(&EVENT_OVERRIDE.replace(r#""job":"j""#, r#""configuration":"cfg-a""#));
+    let EventKind::Override { gates_of, .. } = by_configuration else { panic!("{by_configuration:?}") };
+    assert_eq!(gates_of, GatesOf::Configuration(configuration("cfg-a")));
+    assert!(event::decode(&key, &row(&EVENT_OVERRIDE.replace(r#""job":"j","#, ""))).is_err());
     let by_job = read(EVENT_OVERRIDE);
     let closed = vec!["power.batteryLow".into()];
     let (job, actor) = (JobId::parse("j").expect("a name"), Actor::Policy("service".into()));
-    assert_eq!(by_job, EventKind::Override { job, reason: "now".into(), closed, actor });
+    assert_eq!(
+        by_job,
+        EventKind::Override { gates_of: GatesOf::Job(job), reason: "now".into(), closed, actor }
+    );
     for bad in [r#""actor":"nobody:x""#, r#""changes":[{"path":"a","configuration":"A"}]"#] {
         let text = EVENTS_UNSIGNED[0].replace(r#""replaced":false"#, &format!(r#""replaced":false,{bad}"#));
         assert!(event::decode(&key, &row(&text)).is_err(), "{bad}");

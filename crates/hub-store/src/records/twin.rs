@@ -132,6 +132,7 @@ fn first_format(key: &Key, record: V1In) -> Result<Twin, StoreError> {
         reported: record.reported.properties(key)?,
         model_id: record.model_id,
         configurations,
+        let_in: BTreeMap::new(),
         authors,
     })
 }

@@ -1,0 +1,158 @@
+//! Configurations with gates: which twins they are let into. A twin remembers with which content it let one in, so that a gate
+//! that closes later takes nothing away: gates are asked before a configuration writes to a twin for the first time, and
+//! before it writes new content. Until they open, what it wrote there before stays as it is.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::apply::walk;
+use super::{Configuration, ConfigurationError, ContentKind, LeafPath, Problem};
+use crate::actor::Actor;
+use crate::context::{Gates, GatesOverride, HubContext, Reason, Verdict};
+use crate::time::Timestamp;
+use crate::twin::{Twin, TwinDocument, WrittenBy};
+
+/// How the gates of a configuration came about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gating {
+    /// When it got gates. Twins that had its content before need not let it in.
+    pub since: Timestamp,
+    /// Who overrode them, if anybody did.
+    pub overridden: Option<GatesOverride>,
+}
+
+/// Whether a configuration may write to a twin that it targets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Admission {
+    /// It has no gates.
+    Free,
+    /// It was let in with the content that it has.
+    LetIn,
+    /// Its gates are open, or else these are overridden.
+    Open(Vec<Reason>),
+    /// It waits.
+    Held(Verdict),
+}
+
+/// A leaf that a configuration wrote before, and as which revision.
+pub(super) type Kept = (LeafPath, Arc<Value>, WrittenBy);
+
+/// A configuration that targets a twin, with what it may do there.
+#[derive(Clone, Debug)]
+pub struct Contender<'c> {
+    pub(super) configuration: &'c Configuration,
+    /// It waits: this is all that it has there.
+    pub(super) kept: Option<Vec<Kept>>,
+    /// What the twin is to remember of it.
+    pub(super) let_in: Option<u64>,
+}
+
+/// One that needs not be let in.
+impl<'c> From<&'c Configuration> for Contender<'c> {
+    fn from(configuration: &'c Configuration) -> Self {
+        Self { configuration, kept: None, let_in: None }
+    }
+}
+
+/// The gates of a configuration.
+pub(super) fn parse(value: &Value, kind: ContentKind) -> Result<Gates, ConfigurationError> {
+    let refusal = |text: String| ConfigurationError::new(Problem::Field, text);
+    if kind == ContentKind::Edge {
+        let text = "gates are not for edge deployments: the modules of a device change together; use gates of the workload";
+        return Err(refusal(text.into()));
+    }
+    Gates::parse(value).map_err(|error| refusal(error.to_string()))
+}
+
+impl Configuration {
+    /// Its gates as of when, and whether they count.
+    pub fn gating(&self) -> Option<&Gating> {
+        self.gating.as_ref()
+    }
+
+    /// As it was written down, or as somebody has it now.
+    #[must_use]
+    pub fn gated(self, gating: Option<Gating>) -> Self {
+        let gating = gating.filter(|_| self.spec.gates.is_some());
+        Self { gating, ..self }
+    }
+
+    /// The same; if its gates say themselves that they do not count, then because `by` wrote so.
+    #[must_use]
+    pub fn signed(mut self, by: &Actor) -> Self {
+        let reason = self.spec.gates.as_ref().and_then(Gates::override_reason).map(str::to_owned);
+        let at = self.revision.updated;
+        if let (Some(gating), Some(reason)) = (&mut self.gating, reason) {
+            gating.overridden.get_or_insert(GatesOverride { by: by.clone(), reason, at });
+        }
+        self
+    }
+
+    /// Lets every twin go whatever its gates say, as long as gates and content stay what they are.
+    pub fn override_gates(&self, by: GatesOverride) -> Result<Self, String> {
+        let id = &self.spec.id;
+        let Some(gating) = &self.gating else {
+            return Err(format!("configuration '{id}' has no gates: there is nothing to override"));
+        };
+        if let Some(GatesOverride { by, at, reason }) = &gating.overridden {
+            return Err(format!(
+                "the gates of configuration '{id}' are overridden already, by {by} at {at}: {reason}"
+            ));
+        }
+        let mut revision = self.revision;
+        (revision.counter, revision.updated) = (revision.counter + 1, by.at);
+        let gating = Gating { overridden: Some(by), ..gating.clone() };
+        Ok(Self { gating: Some(gating), revision, ..self.clone() })
+    }
+
+    /// Whether this twin has yet to let it in.
+    pub fn must_be_let_in(&self, twin: &Twin) -> bool {
+        let Some(gating) = &self.gating else { return false };
+        let id = &self.spec.id;
+        let is_in = match twin.let_in.get(id) {
+            Some(digest) => *digest == self.by.digest(),
+            // It came before there were gates, with what it has still.
+            None => twin.configurations.contains_key(id) && self.revision.content_updated < gating.since,
+        };
+        !is_in
+    }
+
+    /// Whether it may write to a twin that it targets.
+    pub fn admission(&self, twin: &TwinDocument<'_>, hub: &HubContext, now: Timestamp) -> Admission {
+        let (Some(gates), Some(gating)) = (&self.spec.gates, &self.gating) else { return Admission::Free };
+        if !self.must_be_let_in(twin.twin) {
+            return Admission::LetIn;
+        }
+        let verdict = gates.evaluate(twin, hub, now);
+        match verdict.is_open() || gating.overridden.is_some() {
+            true => Admission::Open(verdict.reasons),
+            false => Admission::Held(verdict),
+        }
+    }
+
+    /// What it may do in a twin to which it is admitted so.
+    pub fn contender(&self, twin: &Twin, admission: &Admission) -> Contender<'_> {
+        let id = &self.spec.id;
+        let (kept, let_in) = match admission {
+            Admission::Free => (None, None),
+            Admission::LetIn | Admission::Open(_) => (None, Some(self.by.digest())),
+            Admission::Held(_) => {
+                (Some(written_by(self, twin)), Some(twin.let_in.get(id).copied().unwrap_or_default()))
+            }
+        };
+        Contender { configuration: self, kept, let_in }
+    }
+}
+
+/// What a configuration wrote in a twin and nobody overwrote.
+fn written_by(configuration: &Configuration, twin: &Twin) -> Vec<Kept> {
+    let mut kept = Vec::new();
+    let (values, metadata) = (&twin.desired.values, &twin.desired.metadata);
+    walk(values, metadata, &mut Vec::new(), &mut |path, value, by| {
+        if let Some(by) = by.filter(|by| *by.configuration() == configuration.spec.id) {
+            kept.push((LeafPath::new(path), Arc::new(value.clone()), by.clone()));
+        }
+    });
+    kept
+}
