@@ -158,7 +158,11 @@ impl Hub {
             }
             _ => false,
         });
-        match self.index.modules_of(device).len() + created.count() {
+        let gone = txn
+            .changes()
+            .iter()
+            .filter(|change| matches!(change, Change::Deleted(id) if id.is_module() && id.device == *device));
+        match (self.index.modules_of(device).len() + created.count()).saturating_sub(gone.count()) {
             count if count >= MODULES_PER_DEVICE_MAX => Err(Error::TooManyModules(device.clone())),
             _ => Ok(()),
         }
@@ -406,10 +410,13 @@ fn put_edge_modules(txn: &mut Txn<'_>, device: &DeviceId) -> Result<()> {
     Ok(())
 }
 
+/// Who looks after the modules that come with an edge deployment (S 2.1).
+pub(crate) const EDGE_RUNTIME: &str = "iotEdge";
+
 /// Registers a module that the edge runtime looks after: it also gives it its credentials (S 2.1).
 pub(crate) fn put_edge_module(txn: &mut Txn<'_>, id: &TwinId, update: &TwinUpdate) -> Result<()> {
     let spec = IdentitySpec {
-        managed_by: Some("iotEdge".into()),
+        managed_by: Some(EDGE_RUNTIME.into()),
         authentication: AuthenticationSpec { kind: Some("none".into()), ..AuthenticationSpec::default() },
         ..IdentitySpec::default()
     };

@@ -1,5 +1,5 @@
 //! Edge devices: an edge deployment brought into one device's module twins by hand (S 8.2), and the identities of the
-//! modules that the edge agent is to run, which come with whatever tells it so.
+//! modules that the edge agent is to run, which come and go with whatever tells it so. Modules that a person made stay.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,13 @@ use hub_domain::id::{DeviceId, ModuleId, TwinId};
 use hub_domain::rights::Rights;
 use hub_domain::twin::{Twin, TwinUpdate};
 use hub_domain::version::Precondition;
+use hub_index::Entry;
 use serde_json::Value;
 
 use crate::Hub;
 use crate::access::Principal;
 use crate::error::{Error, Result};
-use crate::registry::put_edge_module;
+use crate::registry::{EDGE_RUNTIME, put_edge_module};
 use crate::transact::Txn;
 
 impl Hub {
@@ -36,12 +37,14 @@ impl Hub {
         };
         let owner = TwinId::device(device.clone());
         let agent = ModuleId::parse(EDGE_AGENT).expect("the name of the edge agent is valid");
+        let agent = TwinId::module(device.clone(), agent);
         for mut txn in self.attempts_by(&who.actor()) {
             // The commit fails if the device is deleted or stops to be an edge device before.
             if !txn.identity_entry(&owner)?.identity.edge {
                 let problem = "is no edge device; expected one with capabilities.iotEdge true";
                 return Err(refusal(format!("device '{device}' {problem}")));
             }
+            let former = self.index.get(&agent);
             for (module, section) in sections {
                 let id = TwinId::module(device.clone(), module.clone());
                 let (update, mode) = section.to_write();
@@ -52,8 +55,13 @@ impl Hub {
                     None => txn.put_module(&id, &update)?,
                 }
             }
-            let agent = txn.current(&TwinId::module(device.clone(), agent.clone()));
-            for module in agent.iter().flat_map(|agent| modules_to_run(&agent.twin)) {
+            let current = txn.current(&agent);
+            if let Some((former, current)) = former.zip(current.as_ref()) {
+                txn.delete_modules_not_to_run(&agent, &former.twin, &current.twin, |id| {
+                    sections.contains_key(id)
+                })?;
+            }
+            for module in current.iter().flat_map(|agent| modules_to_run(&agent.twin)) {
                 let module = ModuleId::parse(module).map_err(|error| {
                     refusal(format!("{EDGE_AGENT}: modules: '{module}' is no name of a module: {error}"))
                 })?;
@@ -90,6 +98,27 @@ impl Txn<'_> {
                 tracing::warn!(%agent, module = name, %error, "a module of a deployment cannot be registered");
             }
         }
+    }
+
+    /// Deletes the modules that this edge agent was to run and is not any more: those that came with a deployment. `keep`
+    /// says which stay all the same.
+    pub(super) fn delete_modules_not_to_run(
+        &mut self,
+        agent: &TwinId,
+        former: &Twin,
+        now: &Twin,
+        keep: impl Fn(&ModuleId) -> bool,
+    ) -> Result<()> {
+        let (before, after) = (modules_to_run(former), modules_to_run(now));
+        let dropped = before.difference(&after).filter(|name| !name.starts_with('$'));
+        for module in dropped.filter_map(|name| ModuleId::parse(name).ok()).filter(|module| !keep(module)) {
+            let id = TwinId::module(agent.device.clone(), module);
+            let is_ours = |entry: &Entry| entry.identity.managed_by.as_deref() == Some(EDGE_RUNTIME);
+            if self.current(&id).is_some() && self.hub.index.get(&id).is_some_and(|entry| is_ours(&entry)) {
+                self.hub.put_deleted(self, &id, &Precondition::None)?;
+            }
+        }
+        Ok(())
     }
 
     /// Registers one module, if there is room.

@@ -178,6 +178,9 @@ impl Txn<'_> {
                 if change.desired.is_some()
                     && id.module.as_ref().is_some_and(|module| module.as_str() == EDGE_AGENT)
                 {
+                    if let Err(error) = self.delete_modules_not_to_run(id, &current.twin, &twin, |_| false) {
+                        tracing::warn!(%id, %error, "modules that a deployment dropped cannot be deleted");
+                    }
                     self.put_modules_to_run(id, &twin);
                 }
                 Some(twin)
@@ -197,8 +200,15 @@ impl Txn<'_> {
         }
     }
 
-    /// A twin as this transaction has it so far, or else as it is.
+    /// A twin as this transaction has it so far, or else as it is; `None` if it is not there, or goes.
     pub(super) fn current(&self, id: &TwinId) -> Option<Current> {
+        let concerns = |change: &&Change| match change {
+            Change::Identity(changed) => changed.id == *id,
+            Change::Twin(changed, _) | Change::Deleted(changed) => changed == id,
+        };
+        if matches!(self.changes().iter().rev().find(concerns), Some(Change::Deleted(_))) {
+            return None;
+        }
         let entry = self.hub.index.get(id);
         let (mut identity, mut twin) = (None, None);
         for change in self.changes().iter().rev() {

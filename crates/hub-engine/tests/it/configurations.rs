@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hub_domain::configuration::{ConfigurationSpec, Problem};
+use hub_domain::configuration::{ConfigurationSpec, Content, Problem};
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::identity::IdentitySpec;
+use hub_domain::limits::MODULES_PER_DEVICE_MAX;
 use hub_domain::link::Downlink;
 use hub_domain::session::Family;
 use hub_domain::twin::{TwinUpdate, WriteMode};
@@ -274,6 +275,77 @@ async fn modules_and_edge_deployments() {
         .expect("deleted");
     at_rest(&test).await;
     assert_eq!(desired_of(&module("edge", "m1")), json!({"speed": 1}));
+}
+
+/// A deployment that has these modules run.
+fn deployment(modules: impl IntoIterator<Item = String>) -> Value {
+    let listed: serde_json::Map<_, _> = modules.into_iter().map(|module| (module, json!({}))).collect();
+    json!({"modulesContent": {"$edgeAgent": {"properties.desired": {"modules": listed}}}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn modules_that_came_with_a_deployment_go_when_it_does_not_list_them_any_more() {
+    let test = TestHub::start().await;
+    let edge = IdentitySpec { edge: true, ..IdentitySpec::default() };
+    test.hub.identity_create(&test.owner(), id("edge"), edge).await.expect("registered");
+    test.register("edge/own").await;
+    let names = |modules: &[&str]| modules.iter().map(|module| (*module).to_owned()).collect::<Vec<_>>();
+    let there = async || {
+        at_rest(&test).await;
+        let modules = test.hub.module_list(&test.owner(), &id("edge").device).expect("modules");
+        let mut names: Vec<_> = modules.iter().filter_map(|view| view.identity.id.module.clone()).collect();
+        names.sort();
+        names
+            .iter()
+            .map(|module| module.as_str().to_owned())
+            .filter(|name| !name.starts_with('$'))
+            .collect::<Vec<_>>()
+    };
+    create(&test, spec("base", "*", 1, deployment(names(&["m1", "m2", "own"])))).await;
+    assert_eq!(there().await, ["m1", "m2", "own"]);
+    let generation = |module: &str| {
+        let module = TwinId::parse("edge", Some(module)).expect("an id");
+        test.hub.identity_get(&test.owner(), &module).expect("a module").identity.generation.clone()
+    };
+    let (first, second) = (generation("m1"), generation("m2"));
+    create(&test, spec("other", "tags.ring = 2", 5, deployment(names(&["m2", "m3"])))).await;
+    test.advance(Duration::from_secs(1));
+    // In the commit that changes the target. What somebody registered himself stays, and what both list stays what it is.
+    write(&test, "edge", tags(json!({"ring": 2}))).await;
+    assert_eq!(there().await, ["m2", "m3", "own"]);
+    assert_eq!(generation("m2"), second);
+    write(&test, "edge", tags(json!({"ring": null}))).await;
+    assert_eq!(there().await, ["m1", "m2", "own"]);
+    assert_ne!(generation("m1"), first, "it is another one");
+    // A layer that adds a module, and goes.
+    let layer = json!({"modulesContent": {"$edgeAgent": {"properties.desired.modules.extra": {}}}});
+    create(&test, spec("layer", "*", 7, layer)).await;
+    assert_eq!(there().await, ["extra", "m1", "m2", "own"]);
+    for (gone, left) in [("layer", vec!["m1", "m2", "own"]), ("base", vec!["m1", "m2", "own"])] {
+        test.hub
+            .configuration_delete(&test.owner(), &name(gone), &Precondition::None)
+            .await
+            .expect("deleted");
+        // Without any deployment modules stay as they are.
+        assert_eq!(there().await, left, "{gone}");
+    }
+    // By hand: one that is not listed stays if the content has a section for it.
+    let mut content = deployment(names(&["m4"]));
+    content["modulesContent"]["m2"] = json!({"properties.desired.speed": 1});
+    let content = Content::parse(&content).expect("content");
+    let device = id("edge").device;
+    test.hub.configuration_content_apply(&test.owner(), &device, &content).await.expect("applied");
+    assert_eq!(there().await, ["m2", "m4", "own"]);
+    // As many as there is room for, and as many others instead of them.
+    for prefix in ["a", "b"] {
+        let many = (0..MODULES_PER_DEVICE_MAX - 4).map(|n| format!("{prefix}{n:02}"));
+        let content = Content::parse(&deployment(many)).expect("content");
+        test.hub.configuration_content_apply(&test.owner(), &device, &content).await.expect("applied");
+        assert_eq!(
+            there().await.iter().filter(|name| name.starts_with(prefix)).count(),
+            MODULES_PER_DEVICE_MAX - 4
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
