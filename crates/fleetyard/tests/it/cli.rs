@@ -562,3 +562,58 @@ async fn a_configuration_comes_into_force_in_waves() {
     .await;
     hub.expect(1, &["configuration", "rollout", "plain"]).await;
 }
+
+#[tokio::test]
+async fn gates_hold_back_say_why_and_are_overridden() {
+    let folder = folder();
+    let hub = Hub::start(folder.path()).await;
+    for id in ["a", "b"] {
+        hub.expect(0, &["device", "create", id]).await;
+    }
+    let gates = r#"{"power":{"minimumBatteryPercent":50}}"#;
+    hub.expect(0, &["job", "create", "held", "--all", "--tags", r#"{"ring":1}"#, "--gates", gates]).await;
+    let waits = async {
+        while !hub.expect(0, &["job", "waiting", "held"]).await.out.contains("power.missing") {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    soon("power.missing", waits).await;
+    hub.expect(2, &["job", "override-gates", "held"]).await;
+    let shown = hub.expect(0, &["job", "override-gates", "held", "--reason", "a leak"]).await;
+    assert!(shown.out.contains("gates overridden by") && shown.out.contains("a leak"), "{}", shown.out);
+    let watched = hub.expect(0, &["job", "watch", "held"]).await;
+    assert!(watched.out.contains("succeeded  2"), "{}", watched.out);
+    hub.expect(4, &["job", "override-gates", "held", "--reason", "late"]).await;
+
+    let file = folder.path().join("fast.yaml");
+    let document = "
+id: fast
+targetCondition: '*'
+content: {deviceContent: {properties.desired.rate: 2}}
+gates: {power: {minimumBatteryPercent: 50}}
+";
+    std::fs::write(&file, document).expect("written");
+    let path = file.to_str().expect("text");
+    let plan = hub.expect(8, &["configuration", "apply", "-f", path, "--check"]).await;
+    assert!(plan.out.contains("fast: 2 would wait at a gate now"), "{}", plan.out);
+    hub.expect(0, &["configuration", "apply", "-f", path]).await;
+    hub.expect(0, &["configuration", "apply", "-f", path, "--check"]).await;
+    let shown = hub.expect(0, &["configuration", "show", "fast"]).await;
+    assert!(shown.out.contains("waiting at gates") && shown.out.contains("power.missing"), "{}", shown.out);
+    let explained = hub.expect(0, &["device", "explain", "a"]).await;
+    assert!(explained.out.contains("waits at a closed gate: power: never reported"), "{}", explained.out);
+    hub.expect(4, &["configuration", "pause", "fast"]).await;
+    let shown = hub.expect(0, &["configuration", "override-gates", "fast", "--reason", "a leak"]).await;
+    assert!(shown.out.contains("a leak"), "{}", shown.out);
+    hub.expect(4, &["configuration", "override-gates", "fast", "--reason", "again"]).await;
+    let rated = async {
+        let query = "SELECT COUNT() AS n FROM devices WHERE properties.desired.rate = 2";
+        while hub.json(&["query", query]).await != json!({"n": 2}) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    soon("the values", rated).await;
+    // Gates that nobody asks for any more.
+    hub.expect(0, &["configuration", "edit", "fast", "--gates", "{}"]).await;
+    assert!(hub.json(&["configuration", "show", "fast"]).await["gates"].is_null());
+}
