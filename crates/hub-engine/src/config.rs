@@ -82,6 +82,8 @@ pub const JOBS_RUNNING_MAX: usize = 1000;
 pub const JOB_TURNS: usize = 2;
 /// Targets in one batch of a job. More would make conflicts with writes of devices likelier, and single writes wait longer.
 pub const JOB_BATCH_TARGETS: usize = 64;
+/// Longest that a batch of a job waits for single calls.
+pub const JOB_PATIENCE: Duration = Duration::from_millis(5);
 /// Targets that are looked at for the forecast of a rollout; of more than so many every second, third or so on.
 pub const JOB_FORECAST_TARGETS: usize = 10_000;
 /// How often the moments are looked at at which gates of configurations open by time alone.

@@ -17,6 +17,7 @@ use crate::Hub;
 use crate::access::Principal;
 use crate::clock::random_bytes;
 use crate::config::{JOB_CALLS_IN_FLIGHT_MAX, JOB_FIND_TARGETS, JOB_LIST_ROWS_MAX, JOB_TURNS};
+use crate::courtesy::Courtesy;
 use crate::error::{Error, Result};
 use crate::rollouts::contended;
 use crate::transact::Txn;
@@ -57,6 +58,8 @@ pub(crate) struct Jobs {
     pub(crate) turns: Arc<Semaphore>,
     /// Calls of all jobs; likewise.
     pub(crate) calls: Arc<Semaphore>,
+    /// For whom all jobs wait a moment.
+    pub(crate) courtesy: Courtesy,
 }
 
 #[derive(Default)]
@@ -74,6 +77,7 @@ impl Default for Jobs {
             poke: Notify::new(),
             turns: Arc::new(Semaphore::new(JOB_TURNS)),
             calls: Arc::new(Semaphore::new(JOB_CALLS_IN_FLIGHT_MAX)),
+            courtesy: Courtesy::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ mod commits;
 pub mod config;
 pub mod configurations;
 pub mod context;
+mod courtesy;
 mod downlinks;
 mod error;
 pub mod events;

@@ -23,6 +23,7 @@ impl Hub {
     /// [`Error::TimedOut`] if it does not answer within the response timeout after that.
     pub async fn method_call(&self, who: &Principal, id: &TwinId, call: MethodCall) -> Result<MethodResult> {
         who.must(Rights::SERVICE_CONNECT)?;
+        let _single = self.jobs.courtesy.single_call();
         self.call(id, &call, call.connect_timeout).await
     }
 

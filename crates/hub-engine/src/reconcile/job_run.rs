@@ -21,7 +21,7 @@ use super::job_turns::Turns;
 use super::job_watch::Watch;
 use super::parts::Parts;
 use crate::Hub;
-use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS};
+use crate::config::{JOB_BATCH_TARGETS, JOB_CLOCK_INTERVAL, JOB_FIND_TARGETS, JOB_PATIENCE};
 use crate::error::{Error, Result};
 use crate::retirement::Proof;
 
@@ -188,9 +188,10 @@ impl<'h> JobRun<'h> {
         let Some(mut state) = self.running_state(&mut txn).await? else { return Ok(Some(Vec::new())) };
         let now = txn.now();
         let (mut written, mut not_yet) = (Vec::new(), Vec::new());
+        let mut patience = JOB_PATIENCE;
         for item in items {
             // Whoever calls a single device must not wait for the whole batch to be worked out.
-            tokio::task::yield_now().await;
+            hub.jobs.courtesy.give_way(&mut patience).await;
             if !may_begin(&self.spec, &mut state, item, now) {
                 not_yet.push(item.id.clone());
                 continue;
