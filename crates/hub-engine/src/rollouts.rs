@@ -317,6 +317,7 @@ impl Reach {
     }
 }
 
+/// Others were faster each time that a job was to be changed.
 pub(crate) fn contended(id: &JobId) -> Error {
     Error::Throttled(format!("job '{id}' is being changed by many at once; try again"))
 }

@@ -20,6 +20,7 @@ use crate::clock::random_bytes;
 use crate::config::{CONTAINER_CHECK_TIMEOUT, TRANSFERS_UNFINISHED_MAX};
 use crate::error::{Error, Result};
 use crate::line_format::LineFormat;
+use crate::rollouts::contended;
 use crate::tasks::TaskKind;
 
 /// An import or export job as it is now.
@@ -275,6 +276,6 @@ impl Hub {
                 return Ok(Some(spec));
             }
         }
-        Err(Error::Throttled(format!("job '{id}' is being changed by many at once; try again")))
+        Err(contended(id))
     }
 }

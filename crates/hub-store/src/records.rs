@@ -1,4 +1,5 @@
-//! Row formats: domain values to bytes and back. The first byte is the format's number, the rest is JSON.
+//! Row formats: domain values to bytes and back. The first byte is the format's number, the rest is JSON,
+//! or for twins the packed form.
 //! A format that was ever released stays readable for ever: `fixtures/` holds rows of each, and a test reads them.
 //! Ids are not in the rows but in their keys. Errors never show what a row holds, since rows hold keys of devices.
 

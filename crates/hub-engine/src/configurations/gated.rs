@@ -3,6 +3,7 @@
 //! `reconcile::gated`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hub_domain::configuration::{Admission, Configuration};
 use hub_domain::context::{GatesOverride, Verdict};
@@ -82,7 +83,7 @@ impl Hub {
             let former = set.get(id).ok_or_else(|| Error::ConfigurationNotFound(id.clone()))?;
             let by = GatesOverride::new(who.actor(), reason, txn.now());
             let by = by.map_err(|error| Error::Invalid(error.to_string()))?;
-            let overridden = std::sync::Arc::new(former.override_gates(by).map_err(Error::Conflict)?);
+            let overridden = Arc::new(former.override_gates(by).map_err(Error::Conflict)?);
             txn.put_configuration(id, Some(overridden.clone()));
             if txn.commit().await? {
                 return self.configuration_view(overridden).await;

@@ -3,7 +3,7 @@
 use hub_domain::id::TwinId;
 use hub_domain::identity::Identity;
 
-use super::{StoredPage, TablePage, decode_row, page_of};
+use super::{StoredPage, decode_row};
 use crate::keys::RowKey;
 use crate::records::identity::{decode, encode};
 use crate::txn::Txn;
@@ -17,15 +17,6 @@ fn key(id: &TwinId) -> Key {
 pub async fn get(store: &dyn Store, id: &TwinId) -> Result<Option<Identity>, StoreError> {
     let key = key(id);
     decode_row(&key, store.get(&key).await?, decode)
-}
-
-/// A page of identities.
-pub async fn page(
-    store: &dyn Store,
-    range: KeyRange,
-    limit: PageLen,
-) -> Result<TablePage<Identity>, StoreError> {
-    page_of(store, range, limit, decode).await
 }
 
 /// A page of identities, not decoded yet.

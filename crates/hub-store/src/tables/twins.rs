@@ -3,7 +3,7 @@
 use hub_domain::id::TwinId;
 use hub_domain::twin::{PackedTwin, Twin};
 
-use super::{StoredPage, TablePage, decode_row, page_of};
+use super::{StoredPage, decode_row};
 use crate::keys::RowKey;
 use crate::records::twin::{decode, decode_packed, encode};
 use crate::txn::Txn;
@@ -17,15 +17,6 @@ fn key(id: &TwinId) -> Key {
 pub async fn get(store: &dyn Store, id: &TwinId) -> Result<Option<Twin>, StoreError> {
     let key = key(id);
     Ok(decode_row(&key, store.get(&key).await?, decode)?.map(|(_, twin)| twin))
-}
-
-/// A page of twins.
-pub async fn page(
-    store: &dyn Store,
-    range: KeyRange,
-    limit: PageLen,
-) -> Result<TablePage<(TwinId, Twin)>, StoreError> {
-    page_of(store, range, limit, decode).await
 }
 
 /// A page of twins, not decoded yet; each is then there as it was packed, too.
