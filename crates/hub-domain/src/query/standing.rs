@@ -3,8 +3,11 @@
 //!
 //! A condition stands at each path that it reads, there under what it demands of the row (`tags.site = 'a'`), and within
 //! that under the numbers that the path has to get past for anything to change (`temperature > 80`).
+//!
+//! A clone costs a few pointers: it shares all that neither side changes from then on. So one condition is put into a
+//! copy of many at the price of the places in which that one stands.
 
-use std::collections::{BTreeMap, HashMap};
+use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use super::ast::Condition;
 use super::datum::{Datum, Row};
@@ -26,44 +29,46 @@ pub enum Shown<'q> {
 }
 
 /// See the module. Conditions have numbers, which the caller gives.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Standing {
     /// Every condition, for rows that come or go.
     all: Slot,
     /// Those of which all of the row is shown.
     whole: Slot,
-    readers: HashMap<Root, Readers>,
+    readers: Map<Root, Readers>,
     /// Which of its guards each condition stands under.
-    guards: HashMap<usize, Option<usize>>,
+    guards: Map<usize, Option<usize>>,
 }
 
 /// Who reads something below one root: of a section by its first key, without `$`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Readers {
-    whole: BTreeMap<Path, Slot>,
-    keys: HashMap<String, BTreeMap<Path, Slot>>,
+    whole: Map<Path, Slot>,
+    keys: Map<String, Map<Path, Slot>>,
 }
 
 /// The conditions that a change in one place can concern, by what they demand of the row.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Slot {
     open: Bucket,
-    exact: BTreeMap<Path, BTreeMap<SortValue, Bucket>>,
-    ranges: BTreeMap<Path, Thresholds>,
+    exact: Map<Path, Map<SortValue, Bucket>>,
+    ranges: Map<Path, Thresholds>,
 }
 
 /// Those that demand the same.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Bucket {
-    always: Vec<usize>,
+    always: Set<usize>,
     crossed: Thresholds,
 }
 
 /// Conditions by the number that a value has to reach for one of their tests.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Thresholds {
-    at_least: BTreeMap<SortNumber, Vec<usize>>,
-    at_most: BTreeMap<SortNumber, Vec<usize>>,
+    at_least: Map<SortNumber, Set<usize>>,
+    at_most: Map<SortNumber, Set<usize>>,
+    /// The sum of the sizes of these sets.
+    load: usize,
 }
 
 /// How a condition stands in a slot.
@@ -82,13 +87,14 @@ impl Standing {
         let guards = guards(condition);
         let load = |(_, guard): &(usize, &Guard<'_>)| (!guard.is_exact(), self.all.load(guard));
         let chosen = guards.iter().enumerate().min_by_key(load).map(|(index, _)| index);
-        self.guards.insert(number, chosen);
+        self.guards.insert_mut(number, chosen);
         self.file(number, condition, shown, chosen.map(|index| &guards[index]), true);
     }
 
     /// Takes out the condition that [`Standing::insert`] put in under this number.
     pub fn remove(&mut self, number: usize, condition: &Condition, shown: &Shown<'_>) {
-        if let Some(chosen) = self.guards.remove(&number) {
+        if let Some(chosen) = self.guards.get(&number).copied() {
+            self.guards.remove_mut(&number);
             let guards = guards(condition);
             self.file(number, condition, shown, chosen.map(|index| &guards[index]), false);
         }
@@ -151,20 +157,13 @@ impl Standing {
     }
 
     fn file_at(&mut self, path: &Path, filing: Filing<'_>) {
-        let readers = self.readers.entry(path.root()).or_default();
-        let slots = match key_of(path) {
-            Some(key) => readers.keys.entry(key.to_owned()).or_default(),
-            None => &mut readers.whole,
+        let file =
+            |slots: &mut Map<_, _>| at(slots, path, |slot: &mut Slot| slot.file(filing), Slot::is_empty);
+        let place = |readers: &mut Readers| match key_of(path) {
+            Some(key) => at(&mut readers.keys, &key.to_owned(), file, Map::is_empty),
+            None => file(&mut readers.whole),
         };
-        at(slots, path, |slot| slot.file(filing), Slot::is_empty);
-        if let Some(key) = key_of(path)
-            && slots.is_empty()
-        {
-            readers.keys.remove(key);
-        }
-        if readers.keys.is_empty() && readers.whole.is_empty() {
-            self.readers.remove(&path.root());
-        }
+        at(&mut self.readers, &path.root(), place, Readers::is_empty);
     }
 }
 
@@ -179,23 +178,34 @@ fn key_of(path: &Path) -> Option<&str> {
 }
 
 /// Changes what stands under a key, and leaves nothing empty behind.
-fn at<K: Ord + Clone, V: Default>(
-    map: &mut BTreeMap<K, V>,
+fn at<K: Ord + Clone, V: Clone + Default>(
+    map: &mut Map<K, V>,
     key: &K,
     change: impl FnOnce(&mut V),
     is_empty: fn(&V) -> bool,
 ) {
-    let value = map.entry(key.clone()).or_default();
-    change(value);
-    if is_empty(value) {
-        map.remove(key);
+    if !map.contains_key(key) {
+        map.insert_mut(key.clone(), V::default());
+    }
+    if let Some(value) = map.get_mut(key) {
+        change(value);
+        if is_empty(value) {
+            map.remove_mut(key);
+        }
     }
 }
 
-fn enlist(list: &mut Vec<usize>, number: usize, is_put: bool) {
-    match is_put {
-        true => list.push(number),
-        false => list.retain(|other| *other != number),
+fn enlist(set: &mut Set<usize>, number: usize, is_put: bool) {
+    if is_put {
+        set.insert_mut(number);
+    } else {
+        set.remove_mut(&number);
+    }
+}
+
+impl Readers {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.whole.is_empty()
     }
 }
 
@@ -209,9 +219,11 @@ impl Slot {
         let loads = guard.tests.iter().map(|(path, test)| match test {
             Test::Is(value) => {
                 let bucket = self.exact.get(*path).and_then(|values| values.get(value));
-                bucket.map_or(0, |bucket| bucket.always.len())
+                bucket.map_or(0, |bucket| bucket.always.size())
             }
-            Test::AtLeast(_) | Test::AtMost(_) => self.ranges.get(*path).map_or(0, Thresholds::len),
+            Test::AtLeast(_) | Test::AtMost(_) => {
+                self.ranges.get(*path).map_or(0, |thresholds| thresholds.load)
+            }
         });
         loads.sum()
     }
@@ -221,10 +233,10 @@ impl Slot {
         for (path, test) in &guard.tests {
             match test {
                 Test::Is(value) => {
-                    let file = |values: &mut BTreeMap<_, _>| {
+                    let file = |values: &mut Map<_, _>| {
                         at(values, value, |bucket: &mut Bucket| bucket.file(filing), Bucket::is_empty);
                     };
-                    at(&mut self.exact, *path, file, BTreeMap::is_empty);
+                    at(&mut self.exact, *path, file, Map::is_empty);
                 }
                 test => {
                     let file = |thresholds: &mut Thresholds| thresholds.file(test, filing);
@@ -265,7 +277,7 @@ impl Bucket {
     }
 
     fn collect(&self, moved: Option<[Option<SortNumber>; 2]>, found: &mut Vec<usize>) {
-        found.extend(&self.always);
+        found.extend(self.always.iter());
         if let Some([before, after]) = moved {
             self.crossed.between(before, after, found);
         }
@@ -277,23 +289,24 @@ impl Thresholds {
         self.at_least.is_empty() && self.at_most.is_empty()
     }
 
-    fn len(&self) -> usize {
-        self.at_least.values().chain(self.at_most.values()).map(Vec::len).sum()
-    }
-
     fn file(&mut self, test: &Test, Filing { number, is_put, .. }: Filing<'_>) {
         let (map, threshold) = match test {
             Test::AtLeast(threshold) => (&mut self.at_least, threshold),
             Test::AtMost(threshold) => (&mut self.at_most, threshold),
             Test::Is(_) => return,
         };
-        at(map, threshold, |list| enlist(list, number, is_put), Vec::is_empty);
+        let change = |numbers: &mut Set<_>| {
+            let before = numbers.size();
+            enlist(numbers, number, is_put);
+            self.load = self.load + numbers.size() - before;
+        };
+        at(map, threshold, change, Set::is_empty);
     }
 
     /// Those whose test a number passes.
     fn passed(&self, number: SortNumber, found: &mut Vec<usize>) {
         let lists = self.at_least.range(..=number).chain(self.at_most.range(number..));
-        found.extend(lists.flat_map(|(_, list)| list));
+        found.extend(lists.flat_map(|(_, numbers)| numbers.iter()));
     }
 
     /// Those whose test one of two values passes and the other does not. What is no number passes none.
@@ -304,7 +317,7 @@ impl Thresholds {
             (Some(before), Some(after)) => {
                 let (low, high) = (before.min(after), before.max(after));
                 let lists = self.at_least.range(low..=high).chain(self.at_most.range(low..=high));
-                found.extend(lists.flat_map(|(_, list)| list));
+                found.extend(lists.flat_map(|(_, numbers)| numbers.iter()));
             }
         }
     }
@@ -361,7 +374,7 @@ impl<'l> Look<'l> {
         let Some(readers) = self.standing.readers.get(&section) else { return self.around(section) };
         let known = readers.keys.keys();
         let differs = |key: &&String| before.get(*key) != after.get(*key);
-        if known.len() <= before.len().max(after.len()) {
+        if readers.keys.size() <= before.len().max(after.len()) {
             known.filter(differs).for_each(|key| self.slots(&readers.keys[key]));
             return self.around(section);
         }
@@ -375,7 +388,7 @@ impl<'l> Look<'l> {
         if section == Root::Tags { look } else { look.root(Root::Properties) }
     }
 
-    fn slots(&mut self, slots: &'l BTreeMap<Path, Slot>) {
+    fn slots(&mut self, slots: &'l Map<Path, Slot>) {
         for (path, slot) in slots {
             let [before, after] = self.values(path).map(|datum| datum.map(Datum::unpacked));
             if self.before.is_none() || before != after {

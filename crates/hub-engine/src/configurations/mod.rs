@@ -49,9 +49,10 @@ pub(crate) struct Configurations {
 #[derive(Debug)]
 struct State {
     set: Arc<ConfigurationSet>,
-    /// Those that twins were not brought up to yet.
-    unswept: BTreeSet<ConfigurationId>,
-    any_removed: bool,
+    /// Those that twins were not brought up to yet, each with the commit that wrote it last.
+    unswept: BTreeMap<ConfigurationId, u64>,
+    /// The commit that removed one last.
+    removed: u64,
     swept: u64,
 }
 
@@ -69,22 +70,23 @@ impl Configurations {
         let epoch = tables::meta::version(store, CONFIGURATIONS_EPOCH).await?.map_or(0, |commit| commit.0);
         let swept = tables::meta::get(store, CONFIGURATIONS_SWEPT).await?;
         let swept = swept.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let (mut all, mut unswept) = (BTreeMap::new(), BTreeSet::new());
+        let (mut set, mut unswept) = (ConfigurationSet::default(), BTreeMap::new());
         let mut rest = Some(keys::configurations());
         while let Some(range) = rest {
             let page = tables::configurations::page(store, range, PageLen::MAX).await?;
             for (configuration, version) in page.entries {
                 let id = configuration.spec().id.clone();
+                set.put(epoch, &id, Some(Arc::new(configuration)));
                 if version.0 > swept {
-                    unswept.insert(id.clone());
+                    unswept.insert(id, version.0);
                 }
-                all.insert(id, Arc::new(configuration));
             }
             rest = page.rest;
         }
-        let set = Arc::new(ConfigurationSet::new(epoch, all));
-        let any_removed = swept < epoch;
-        Ok(Self { state: Mutex::new(State { set, unswept, any_removed, swept }), poke: Notify::new() })
+        set.epoch = epoch;
+        // Nobody wrote down whether the writes since then removed any.
+        let state = State { set: Arc::new(set), unswept, removed: epoch, swept };
+        Ok(Self { state: Mutex::new(state), poke: Notify::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -99,9 +101,13 @@ impl Configurations {
     /// Commit `number` wrote a configuration, or removed it.
     pub(crate) fn show(&self, number: u64, id: &ConfigurationId, configuration: Option<Arc<Configuration>>) {
         let mut state = self.state();
-        state.any_removed |= configuration.is_none();
-        state.set = Arc::new(state.set.with(number, id, configuration));
-        state.unswept.insert(id.clone());
+        if configuration.is_none() {
+            state.removed = number;
+        }
+        let mut set = ConfigurationSet::clone(&state.set);
+        set.put(number, id, configuration);
+        state.set = Arc::new(set);
+        state.unswept.insert(id.clone(), number);
         self.poke.notify_one();
     }
 
@@ -111,8 +117,8 @@ impl Configurations {
         let behind = state.swept < state.set.epoch;
         behind.then(|| Unswept {
             set: state.set.clone(),
-            changed: state.unswept.clone(),
-            any_removed: state.any_removed,
+            changed: state.unswept.keys().cloned().collect(),
+            any_removed: state.removed > state.swept,
         })
     }
 
@@ -120,10 +126,7 @@ impl Configurations {
     pub(crate) fn note_swept(&self, done: &Unswept) {
         let mut state = self.state();
         state.swept = done.set.epoch;
-        if state.set.epoch == done.set.epoch {
-            state.unswept.clear();
-            state.any_removed = false;
-        }
+        state.unswept.retain(|_, number| *number > done.set.epoch);
     }
 }
 
@@ -296,4 +299,56 @@ impl Hub {
 
 fn contended(id: &ConfigurationId) -> Error {
     Error::Throttled(format!("configuration '{id}' is being changed by many at once; try again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use hub_domain::configuration::ContentKind;
+    use hub_store::memory::MemoryStore;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn configuration(id: &str, kind: &str, gates: Value) -> Arc<Configuration> {
+        let target =
+            if kind == "moduleContent" { "FROM devices.modules WHERE moduleId = 'm'" } else { "tags.a = 1" };
+        let body = json!({"content": {kind: {}}, "targetCondition": target, "gates": gates});
+        let spec = ConfigurationSpec::parse(ConfigurationId::parse(id).expect("an id"), &body);
+        Arc::new(Configuration::create(spec.expect("a configuration"), hub_domain::time::Timestamp::NEVER))
+    }
+
+    fn ids<'s>(all: impl Iterator<Item = &'s Arc<Configuration>>) -> Vec<&'s str> {
+        all.map(|one| one.spec().id.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_write_changes_no_former_set_and_is_to_be_swept_until_it_was() {
+        let known = Configurations::load(&MemoryStore::new()).await.expect("an empty store");
+        let show = |number, id: &str, configuration| {
+            known.show(number, &ConfigurationId::parse(id).expect("an id"), configuration);
+        };
+        let power = json!({"power": {"minimumBatteryPercent": 50}});
+        show(3, "b", Some(configuration("b", "deviceContent", Value::Null)));
+        show(4, "a", Some(configuration("a", "moduleContent", power)));
+        let (former, first) = (known.current(), known.unswept().expect("two writes"));
+        assert!(!first.any_removed && first.changed.len() == 2);
+        // Another kind, no gates; and one that goes.
+        show(7, "a", Some(configuration("a", "deviceContent", Value::Null)));
+        show(8, "b", None);
+        let now = known.current();
+        assert_eq!((former.epoch, former.any_gated(), ids(former.all())), (4, true, vec!["a", "b"]));
+        assert_eq!(ids(former.of_kind(ContentKind::Module)), ["a"]);
+        assert_eq!((now.epoch, now.any_gated(), now.len(), ids(now.all())), (8, false, 1, vec!["a"]));
+        assert!(!now.has_kind(ContentKind::Module) && ids(now.of_kind(ContentKind::Device)) == ["a"]);
+
+        known.note_swept(&first);
+        let second = known.unswept().expect("two more");
+        assert!(second.any_removed && second.changed.len() == 2);
+        show(9, "c", Some(configuration("c", "deviceContent", Value::Null)));
+        known.note_swept(&second);
+        let third = known.unswept().expect("one more");
+        assert!(!third.any_removed && third.changed.iter().map(ConfigurationId::as_str).eq(["c"]));
+        known.note_swept(&third);
+        assert!(known.unswept().is_none());
+    }
 }

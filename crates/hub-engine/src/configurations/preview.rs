@@ -139,7 +139,7 @@ impl Hub {
         now: &ConfigurationSet,
         request: &PreviewRequest,
     ) -> Result<(ConfigurationSet, BTreeSet<ConfigurationId>)> {
-        let mut all: Matching = now.all().map(|one| (one.spec().id.clone(), one.clone())).collect();
+        let mut then = now.clone();
         let mut changed = BTreeSet::new();
         for spec in &request.put {
             let time = self.clock.now();
@@ -148,15 +148,16 @@ impl Hub {
                 None => Configuration::create(spec.clone(), time),
             };
             changed.insert(spec.id.clone());
-            all.insert(spec.id.clone(), Arc::new(configuration));
+            then.put(now.epoch, &spec.id, Some(Arc::new(configuration)));
         }
         for id in &request.remove {
-            if all.remove(id).is_none() {
+            if then.get(id).is_none() {
                 return Err(Error::ConfigurationNotFound(id.clone()));
             }
+            then.put(now.epoch, id, None);
             changed.insert(id.clone());
         }
-        Ok((ConfigurationSet::new(now.epoch, all), changed))
+        Ok((then, changed))
     }
 
     /// The configurations that target a twin now, as it notes them, and the deployments of its device.
@@ -184,14 +185,13 @@ impl Hub {
     }
 
     fn deployments_of(&self, set: &ConfigurationSet, entry: &Entry) -> Matching {
-        let edge = set.of_kind(ContentKind::Edge);
-        if edge.is_empty() || !entry.id().is_module() {
+        if !entry.id().is_module() || !set.has_kind(ContentKind::Edge) {
             return Matching::new();
         }
         let device = self.index.get(&TwinId::device(entry.id().device.clone()));
         let targeting = |device: Arc<Entry>| {
             let document = device.document();
-            edge.iter().filter(|one| one.targets(&document)).map(named).collect()
+            set.of_kind(ContentKind::Edge).filter(|one| one.targets(&document)).map(named).collect()
         };
         device.map(targeting).unwrap_or_default()
     }

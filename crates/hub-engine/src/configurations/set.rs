@@ -1,15 +1,20 @@
-//! The configurations in force, and which of them a change can concern. Immutable: a write makes a new set.
+//! The configurations in force, and which of them a change can concern. Whoever decides by a set has it as of one moment: a
+//! write makes a new one, which shares with the former all but what the one configuration changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hub_domain::configuration::{Configuration, ContentKind};
 use hub_domain::id::ConfigurationId;
 use hub_domain::query::{Root, Row, Shown, Standing};
 use hub_domain::twin::TwinChange;
+use rpds::RedBlackTreeMapSync as Map;
 
 /// What changes when a device comes or goes.
 const CONNECTION_ROOTS: [Root; 2] = [Root::ConnectionState, Root::LastActivityTime];
+
+/// What of a twin is shown where a condition matches: that it does is all that counts.
+const NOTHING_SHOWN: Shown<'_> = Shown::Paths(Vec::new());
 
 /// What changed of a twin or its owner.
 #[derive(Clone, Copy, Debug)]
@@ -47,60 +52,65 @@ impl Touched<'_> {
 }
 
 /// All configurations as of one moment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ConfigurationSet {
     /// Of the row that counts writes of configurations: who decides by this set expects it unchanged.
     pub(crate) epoch: u64,
-    all: BTreeMap<ConfigurationId, Arc<Configuration>>,
-    device: Interest,
-    module: Interest,
-    edge: Interest,
+    all: Map<ConfigurationId, Arc<Configuration>>,
+    /// How many have gates.
+    gated: usize,
+    /// By kind.
+    interests: [Interest; 3],
 }
 
 /// The configurations of one kind, and who of them is concerned by what.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Interest {
-    all: Vec<Arc<Configuration>>,
-    /// Their conditions by their places in `all`.
+    /// In the order in which they came.
+    all: Map<usize, Arc<Configuration>>,
+    numbers: Map<ConfigurationId, usize>,
+    /// Their conditions by their numbers.
     standing: Standing,
 }
 
 impl Interest {
-    fn add(&mut self, configuration: &Arc<Configuration>) {
-        let condition = configuration.spec().target.condition();
-        self.standing.insert(self.all.len(), condition, &Shown::Paths(Vec::new()));
-        self.all.push(configuration.clone());
+    fn insert(&mut self, configuration: Arc<Configuration>) {
+        let number = self.all.last().map_or(0, |(last, _)| last + 1);
+        let spec = configuration.spec();
+        self.standing.insert(number, spec.target.condition(), &NOTHING_SHOWN);
+        self.numbers.insert_mut(spec.id.clone(), number);
+        self.all.insert_mut(number, configuration);
+    }
+
+    fn remove(&mut self, configuration: &Configuration) {
+        let spec = configuration.spec();
+        if let Some(number) = self.numbers.get(&spec.id).copied() {
+            self.standing.remove(number, spec.target.condition(), &NOTHING_SHOWN);
+            self.numbers.remove_mut(&spec.id);
+            self.all.remove_mut(&number);
+        }
     }
 }
 
 impl ConfigurationSet {
-    /// These configurations, as of the epoch with this number.
-    pub(crate) fn new(epoch: u64, all: BTreeMap<ConfigurationId, Arc<Configuration>>) -> Self {
-        let mut set = Self { epoch, all, ..Self::default() };
-        for configuration in set.all.values() {
-            let interest = match configuration.spec().content.kind() {
-                ContentKind::Device => &mut set.device,
-                ContentKind::Module => &mut set.module,
-                ContentKind::Edge => &mut set.edge,
-            };
-            interest.add(configuration);
-        }
-        set
-    }
-
-    /// This set with one configuration written, or removed if there is none.
-    pub(crate) fn with(
-        &self,
+    /// Writes a configuration, or removes it if there is none, as of the epoch with this number.
+    pub(crate) fn put(
+        &mut self,
         epoch: u64,
         id: &ConfigurationId,
         configuration: Option<Arc<Configuration>>,
-    ) -> Self {
-        let mut all = self.all.clone();
-        match configuration {
-            Some(configuration) => all.insert(id.clone(), configuration),
-            None => all.remove(id),
-        };
-        Self::new(epoch, all)
+    ) {
+        self.epoch = epoch;
+        if let Some(former) = self.all.get(id).cloned() {
+            self.all.remove_mut(id);
+            self.gated -= usize::from(former.gating().is_some());
+            self.interests[former.spec().content.kind() as usize].remove(&former);
+        }
+        if let Some(new) = configuration {
+            self.all.insert_mut(id.clone(), new.clone());
+            self.gated += usize::from(new.gating().is_some());
+            self.interests[new.spec().content.kind() as usize].insert(new);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -108,7 +118,7 @@ impl ConfigurationSet {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.all.len()
+        self.all.size()
     }
 
     pub(crate) fn get(&self, id: &ConfigurationId) -> Option<&Arc<Configuration>> {
@@ -120,32 +130,33 @@ impl ConfigurationSet {
     }
 
     fn interest(&self, kind: ContentKind) -> &Interest {
-        match kind {
-            ContentKind::Device => &self.device,
-            ContentKind::Module => &self.module,
-            ContentKind::Edge => &self.edge,
-        }
+        &self.interests[kind as usize]
     }
 
     /// Whether any has gates.
     pub(crate) fn any_gated(&self) -> bool {
-        self.all.values().any(|configuration| configuration.gating().is_some())
+        self.gated > 0
     }
 
     /// All of one kind.
-    pub(crate) fn of_kind(&self, kind: ContentKind) -> &[Arc<Configuration>] {
-        &self.interest(kind).all
+    pub(crate) fn of_kind(&self, kind: ContentKind) -> impl Iterator<Item = &Arc<Configuration>> {
+        self.interest(kind).all.values()
+    }
+
+    /// Whether there are any of one kind.
+    pub(crate) fn has_kind(&self, kind: ContentKind) -> bool {
+        !self.interest(kind).all.is_empty()
     }
 
     /// Whether any condition of this kind may read what changed.
     pub(crate) fn reads(&self, kind: ContentKind, touched: Touched<'_>) -> bool {
-        let Interest { all, standing } = self.interest(kind);
+        let standing = &self.interest(kind).standing;
         match touched {
             Touched::Connection => CONNECTION_ROOTS.iter().any(|root| standing.reads(*root)),
             Touched::Identity => standing.reads_system(),
             Touched::Gates => false,
             Touched::Sections(_) | Touched::All | Touched::Configurations(_) | Touched::Unknown => {
-                !all.is_empty()
+                self.has_kind(kind)
             }
         }
     }
@@ -169,7 +180,7 @@ impl ConfigurationSet {
         before: Option<&dyn Row>,
         after: &dyn Row,
     ) -> Vec<&Arc<Configuration>> {
-        let Interest { all, standing } = self.interest(kind);
+        let Interest { all, standing, .. } = self.interest(kind);
         let found = match touched {
             Touched::Configurations(ids) => return self.changed(kind, ids).collect(),
             Touched::Gates => return Vec::new(),
@@ -189,6 +200,6 @@ impl ConfigurationSet {
                 look.finish()
             }
         };
-        found.into_iter().map(|place| &all[place]).collect()
+        found.iter().filter_map(|number| all.get(number)).collect()
     }
 }

@@ -115,12 +115,11 @@ impl Txn<'_> {
 
     /// The edge deployments that target the device of a module.
     pub(super) fn deployments(&self, set: &ConfigurationSet, module: &TwinId) -> Matching {
-        let edge = set.of_kind(ContentKind::Edge);
-        if edge.is_empty() {
+        if !set.has_kind(ContentKind::Edge) {
             return Matching::new();
         }
         let device = self.current(&TwinId::device(module.device.clone()));
-        device.map(|device| targeting(edge, &device)).unwrap_or_default()
+        device.map(|device| deployed(set, &device)).unwrap_or_default()
     }
 
     fn settle_edge_modules(&mut self, set: &ConfigurationSet, device: &Current, touched: Touched<'_>) {
@@ -146,7 +145,7 @@ impl Txn<'_> {
             }
             let Some(current) = self.current(module.id()) else { continue };
             let (mut matching, _) = self.matching(set, &current, touched);
-            matching.extend(targeting(set.of_kind(ContentKind::Edge), device));
+            matching.extend(deployed(set, device));
             self.apply(&current, &matching, touched);
         }
     }
@@ -272,9 +271,10 @@ fn overridden(
     (!closed.is_empty()).then(|| Event { time: now, id: id.clone(), kind })
 }
 
-fn targeting(configurations: &[Arc<Configuration>], twin: &Current) -> Matching {
-    let document = twin.document();
-    let matching = configurations.iter().filter(|configuration| configuration.targets(&document));
+/// The edge deployments that target a device.
+fn deployed(set: &ConfigurationSet, device: &Current) -> Matching {
+    let document = device.document();
+    let matching = set.of_kind(ContentKind::Edge).filter(|configuration| configuration.targets(&document));
     matching.map(|configuration| (configuration.spec().id.clone(), configuration.clone())).collect()
 }
 

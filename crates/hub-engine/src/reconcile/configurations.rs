@@ -165,7 +165,7 @@ fn is_touched(hub: &Hub, unswept: &Unswept, entry: &Entry) -> bool {
         Some(_) => {
             let changed =
                 |configuration: &Arc<Configuration>| unswept.changed.contains(&configuration.spec().id);
-            let any_edge = unswept.any_removed || unswept.set.of_kind(ContentKind::Edge).iter().any(changed);
+            let any_edge = unswept.any_removed || unswept.set.of_kind(ContentKind::Edge).any(changed);
             let device =
                 any_edge.then(|| hub.index.get(&TwinId::device(entry.id().device.clone()))).flatten();
             device.is_some_and(|device| {
