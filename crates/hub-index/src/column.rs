@@ -47,6 +47,22 @@ pub struct Question<'t> {
     pub text: Option<&'t str>,
 }
 
+impl Question<'_> {
+    /// What to say of a cell that is there.
+    pub fn say(&self, cell: Cell<'_>) -> u8 {
+        match (self.numbers, cell) {
+            (Some((comparison, constant)), Cell::Number(number)) => {
+                if comparison.holds(number, constant) {
+                    IN
+                } else {
+                    OUT
+                }
+            }
+            _ => (self.of_cell)(cell),
+        }
+    }
+}
+
 /// The rows of a chunk that are in a selection.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mask {
@@ -134,32 +150,22 @@ impl Column {
         picked
     }
 
-    /// Which of the first `rows` rows are in.
-    pub fn mask(&self, rows: usize, question: &Question<'_>) -> Mask {
+    /// The rows of `within`, out of the first `rows`, that are in by this column, too.
+    pub fn restrict(&self, rows: usize, question: &Question<'_>, within: Mask) -> Mask {
         match self {
-            Column::List(list) => {
-                let mut mask = vec![question.of_absent; rows];
-                list.for_each(|position, cell| mask[position] = (question.of_cell)(cell));
-                Mask::Each(mask)
-            }
-            Column::Dictionary(dictionary) => dictionary.mask(rows, question),
-            Column::Numbers(numbers) => numbers.mask(rows, question),
+            Column::List(list) => list.restrict(rows, question, within),
+            Column::Dictionary(dictionary) => dictionary.restrict(rows, question, within),
+            Column::Numbers(numbers) => numbers.restrict(rows, question, within),
         }
     }
 
-    /// The numbers of the first `rows` rows, NaN where there is none.
-    pub fn numbers(&self, rows: usize) -> Vec<f64> {
-        let mut all = Vec::with_capacity(rows);
+    /// The number of each row at `positions`, NaN where there is none.
+    pub fn numbers_at(&self, positions: &[u16]) -> Vec<f64> {
         match self {
-            Column::Numbers(numbers) => all.extend_from_slice(numbers.values()),
-            Column::Dictionary(dictionary) => dictionary.put_numbers(&mut all),
-            Column::List(list) => {
-                all.resize(rows, f64::NAN);
-                list.for_each(|position, cell| all[position] = number(cell));
-            }
+            Column::List(list) => positions.iter().map(|at| number(list.get(usize::from(*at)))).collect(),
+            Column::Dictionary(dictionary) => dictionary.numbers_at(positions),
+            Column::Numbers(numbers) => numbers.numbers_at(positions),
         }
-        all.resize(rows, f64::NAN);
-        all
     }
 
     /// The dictionary, if the column has that form.
@@ -182,6 +188,17 @@ impl Mask {
     /// Rows that are in both.
     pub fn and(self, other: Mask) -> Mask {
         self.join(other, |left, right| left & right)
+    }
+
+    /// What becomes of a byte for each of so many positions.
+    fn each(self, positions: usize, change: impl FnOnce(&mut [u8])) -> Mask {
+        let mut each = match self {
+            Mask::All(OUT) => return self,
+            Mask::All(one) => vec![one; positions],
+            Mask::Each(each) => each,
+        };
+        change(&mut each);
+        Mask::Each(each)
     }
 
     /// Rows that are in any.
@@ -234,7 +251,8 @@ impl Mask {
     pub fn has_open(&self) -> bool {
         match self {
             Mask::All(one) => *one == OPEN,
-            Mask::Each(each) => each.contains(&OPEN),
+            // Of the three, only that one has the upper bit alone.
+            Mask::Each(each) => each.iter().fold(OUT, |all, row| all | (row & !(row << 1))) & 0b10 != 0,
         }
     }
 
@@ -254,7 +272,8 @@ impl Mask {
     pub fn is_empty(&self) -> bool {
         match self {
             Mask::All(one) => *one == OUT,
-            Mask::Each(each) => each.iter().all(|row| *row == OUT),
+            // Without an early end, it is a few instructions for many rows.
+            Mask::Each(each) => each.iter().fold(OUT, |all, row| all | row) == OUT,
         }
     }
 }

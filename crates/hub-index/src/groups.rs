@@ -9,57 +9,78 @@ use crate::cell::Cell;
 use crate::chunk::Chunk;
 use crate::column::Column;
 use crate::paths::Place;
-use crate::row::Places;
+use crate::row::{AsWritten, ColumnRow, Places};
 
-/// Most combinations of codes for which a group is kept in a plain list.
-const DENSE_CODES_MAX: u64 = 1 << 16;
+/// Most codes for which there is a place each; more are numbered again.
+const CODES_MAX: usize = 1 << 14;
 /// The code of a row whose value is not known from columns.
-const UNKNOWN: u64 = u64::MAX;
+const UNKNOWN: u32 = u32::MAX;
+/// The place of a code that no row had yet.
+const NO_PLACE: u16 = u16::MAX;
 
 /// Adds the rows at `positions`, which are in the order of ids.
 pub fn add<'q>(
     aggregation: &mut Aggregation<'q>,
     chunk: &Chunk,
-    positions: impl Iterator<Item = u16>,
+    positions: &[u16],
     places: &Places<'q>,
 ) -> Result<(), TooManyGroups> {
     let (keys, measures) = (aggregation.keys(), aggregation.measures());
     let is_in_twins = |path: &Path| places.of(path) == Place::Twin;
-    let codes = if keys.iter().any(is_in_twins) || measures.iter().any(|(_, path)| is_in_twins(path)) {
-        None
-    } else {
-        Codes::of(keys, chunk, places)
-    };
-    let Some(codes) = codes else {
-        for position in positions {
-            aggregation.add(&chunk.entry(position).document())?;
-        }
-        return Ok(());
-    };
-    let numbers: Vec<(usize, Vec<f64>)> = measures
-        .iter()
-        .filter_map(|(index, path)| Some((*index, column(path, chunk, places)?.numbers(chunk.positions()))))
+    let is_none_known = keys.iter().any(is_in_twins) || measures.iter().any(|(_, path)| is_in_twins(path));
+    let codes =
+        if is_none_known { Codes::unknown(positions) } else { Codes::of(keys, chunk, positions, places) };
+    let measures: Vec<_> = measures
+        .into_iter()
+        .filter_map(|(index, path)| Some((index, column(path, chunk, places)?)))
         .collect();
-    let mut groups = Groups::new(codes.end);
-    for position in positions {
-        let code = codes.at(position);
-        if code == UNKNOWN || chunk.is_marked(position) {
-            aggregation.add(&chunk.entry(position).document())?;
-            continue;
-        }
-        let (group, rows) = match groups.slot(code) {
-            Some(known) => known,
-            slot => slot.insert((aggregation.group(&chunk.entry(position).document())?, 0)),
-        };
-        *rows += 1;
-        for (index, numbers) in &numbers {
-            let number = numbers[usize::from(position)];
-            if !number.is_nan() {
-                aggregation.add_numbers(*group, *index, std::iter::once(number));
-            }
+    let mut begin = 0;
+    for run in codes.by_row.chunk_by(|left, right| (*left == UNKNOWN) == (*right == UNKNOWN)) {
+        let positions = &positions[begin..begin + run.len()];
+        begin += run.len();
+        if run[0] == UNKNOWN {
+            positions.iter().try_for_each(|position| aggregation.add(&chunk.entry(*position).document()))?;
+        } else {
+            add_known(aggregation, chunk, (positions, run, codes.end), &measures, places)?;
         }
     }
-    for (group, rows) in groups.into_all() {
+    Ok(())
+}
+
+/// Rows with their codes, all of which are known, and what is above all codes.
+type Known<'r> = (&'r [u16], &'r [u32], usize);
+
+fn add_known(
+    aggregation: &mut Aggregation<'_>,
+    chunk: &Chunk,
+    (positions, codes, codes_end): Known<'_>,
+    measures: &[(usize, &Column)],
+    places: &Places<'_>,
+) -> Result<(), TooManyGroups> {
+    let mut place_of = vec![NO_PLACE; codes_end];
+    let (mut groups, mut counts): (Vec<Group>, Vec<u64>) = (Vec::new(), Vec::new());
+    let mut by_row = Vec::with_capacity(if measures.is_empty() { 0 } else { positions.len() });
+    for (position, code) in positions.iter().zip(codes) {
+        let place = &mut place_of[*code as usize];
+        if *place == NO_PLACE {
+            *place = groups.len() as u16;
+            let row = ColumnRow::new(chunk, *position, places);
+            groups.push(match aggregation.known_group(&row) {
+                Some(group) => group,
+                None => aggregation.group(&AsWritten(&row))?,
+            });
+            counts.push(0);
+        }
+        counts[usize::from(*place)] += 1;
+        if !measures.is_empty() {
+            by_row.push(*place);
+        }
+    }
+    for (index, column) in measures {
+        let numbers = column.numbers_at(positions);
+        aggregation.add_numbers(*index, &groups, by_row.iter().copied().zip(numbers));
+    }
+    for (group, rows) in groups.into_iter().zip(counts) {
         aggregation.add_rows(group, rows);
     }
     Ok(())
@@ -72,62 +93,89 @@ fn column<'c>(path: &Path, chunk: &'c Chunk, places: &Places<'_>) -> Option<&'c 
     }
 }
 
-/// A number for each position that is the same exactly for rows of one group.
+/// A number for each row that is the same exactly for rows of one group.
 struct Codes {
-    by_position: Vec<u64>,
-    end: u64,
+    by_row: Vec<u32>,
+    /// All that are known are below this.
+    end: usize,
 }
 
 impl Codes {
-    /// `None` if there are too many combinations.
-    fn of(keys: &[Path], chunk: &Chunk, places: &Places<'_>) -> Option<Self> {
-        let mut codes = Codes { by_position: vec![0; chunk.positions()], end: 1 };
-        if keys.is_empty() {
-            codes.by_position.clear();
-        }
-        for key in keys {
-            if let Some(column) = column(key, chunk, places) {
-                codes.combine(column)?;
-            }
-        }
-        Some(codes)
+    fn unknown(positions: &[u16]) -> Self {
+        Self { by_row: vec![UNKNOWN; positions.len()], end: 0 }
     }
 
-    fn combine<'c>(&mut self, column: &'c Column) -> Option<()> {
-        let chunk_rows = self.by_position.len();
-        let mut known = HashMap::new();
-        let mut of_cell = |cell: Cell<'c>, fresh: u64| match cell {
-            Cell::Array | Cell::Object | Cell::Long => UNKNOWN,
-            Cell::Absent => 0,
-            cell => *known.entry(key_of(cell)).or_insert(fresh + 1),
-        };
-        let (table, end): (Vec<u64>, u64) = match column.dictionary() {
+    fn of(keys: &[Path], chunk: &Chunk, positions: &[u16], places: &Places<'_>) -> Self {
+        let mut codes = Codes { by_row: vec![0; positions.len()], end: 1 };
+        for column in keys.iter().filter_map(|key| column(key, chunk, places)) {
+            codes.combine(column, positions);
+        }
+        if !chunk.marked().is_empty() {
+            let rows = codes.by_row.iter_mut().zip(positions);
+            rows.filter(|(_, position)| chunk.is_marked(**position)).for_each(|(code, _)| *code = UNKNOWN);
+        }
+        codes
+    }
+
+    /// Tells rows apart by a column, too.
+    fn combine(&mut self, column: &Column, positions: &[u16]) {
+        let end = match column.dictionary() {
             Some(dictionary) => {
                 let codes = 0..dictionary.codes_end() as u16;
-                let table = codes.map(|code| of_cell(dictionary.value(code), u64::from(code))).collect();
-                (table, dictionary.codes_end() as u64 + 1)
+                let zeros = [0.0, -0.0].map(|zero| dictionary.code_of(Cell::Number(zero)));
+                let own = codes.map(|code| match dictionary.value(code) {
+                    Cell::Array | Cell::Object | Cell::Long => UNKNOWN,
+                    // The two zeros are one group.
+                    _ if Some(code) == zeros[1] => u32::from(zeros[0].unwrap_or(code)),
+                    _ => u32::from(code),
+                });
+                let own: Vec<u32> = own.collect();
+                self.add(
+                    own.len(),
+                    positions.iter().map(|at| own[usize::from(dictionary.code(usize::from(*at)))]),
+                );
+                own.len()
             }
-            None => (Vec::new(), self.by_position.len() as u64 + 2),
+            None => {
+                let mut known = HashMap::new();
+                let own = positions.iter().map(|at| match column.get(usize::from(*at)) {
+                    Cell::Array | Cell::Object | Cell::Long => UNKNOWN,
+                    Cell::Absent => 0,
+                    cell => {
+                        let fresh = known.len() as u32 + 1;
+                        *known.entry(key_of(cell)).or_insert(fresh)
+                    }
+                });
+                let own: Vec<u32> = own.collect();
+                self.add(known.len() + 1, own.into_iter());
+                known.len() + 1
+            }
         };
-        let all = self.end.checked_mul(end).filter(|end| *end < UNKNOWN)?;
-        if self.end > 1 {
-            let known = self.by_position.iter_mut().filter(|code| **code != UNKNOWN);
-            known.for_each(|code| *code *= end);
+        self.end *= end;
+        if self.end > CODES_MAX {
+            self.number_again();
         }
-        let mut add = |position: usize, own: u64| {
-            let code = &mut self.by_position[position];
-            *code = if *code == UNKNOWN || own == UNKNOWN { UNKNOWN } else { *code + own };
-        };
-        match column.dictionary() {
-            Some(dictionary) => dictionary.for_each_code(|row, code| add(row, table[usize::from(code)])),
-            None => (0..chunk_rows).for_each(|row| add(row, of_cell(column.get(row), row as u64))),
-        }
-        self.end = all;
-        Some(())
     }
 
-    fn at(&self, position: u16) -> u64 {
-        self.by_position.get(usize::from(position)).copied().unwrap_or(0)
+    fn add(&mut self, end: usize, own: impl Iterator<Item = u32>) {
+        for (code, own) in self.by_row.iter_mut().zip(own) {
+            *code = match *code {
+                UNKNOWN => UNKNOWN,
+                _ if own == UNKNOWN => UNKNOWN,
+                // Both ends are at most some ten thousand, see `CODES_MAX`.
+                code => code * end as u32 + own,
+            };
+        }
+    }
+
+    /// There are never more codes than rows of a chunk.
+    fn number_again(&mut self) {
+        let mut known = HashMap::new();
+        for code in self.by_row.iter_mut().filter(|code| **code != UNKNOWN) {
+            let fresh = known.len() as u32;
+            *code = *known.entry(*code).or_insert(fresh);
+        }
+        self.end = known.len().max(1);
     }
 }
 
@@ -139,34 +187,5 @@ fn key_of(cell: Cell<'_>) -> (u8, u64, &str) {
         Cell::Number(number) => (3, (number + 0.0).to_bits(), ""),
         Cell::Text(text) => (4, 0, text),
         Cell::Absent | Cell::Array | Cell::Object | Cell::Long => (0, 0, ""),
-    }
-}
-
-/// The groups by code, with rows counted.
-enum Groups {
-    Dense(Vec<Option<(Group, u64)>>),
-    Sparse(HashMap<u64, Option<(Group, u64)>>),
-}
-
-impl Groups {
-    fn new(codes_end: u64) -> Self {
-        match codes_end {
-            end if end <= DENSE_CODES_MAX => Groups::Dense(vec![None; end as usize]),
-            _ => Groups::Sparse(HashMap::new()),
-        }
-    }
-
-    fn slot(&mut self, code: u64) -> &mut Option<(Group, u64)> {
-        match self {
-            Groups::Dense(groups) => &mut groups[code as usize],
-            Groups::Sparse(groups) => groups.entry(code).or_default(),
-        }
-    }
-
-    fn into_all(self) -> Vec<(Group, u64)> {
-        match self {
-            Groups::Dense(groups) => groups.into_iter().flatten().collect(),
-            Groups::Sparse(groups) => groups.into_values().flatten().collect(),
-        }
     }
 }

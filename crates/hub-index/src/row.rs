@@ -75,6 +75,22 @@ impl Row for ColumnRow<'_> {
     }
 }
 
+/// The same with numbers as the twin has them, for an answer that shows them.
+pub struct AsWritten<'r>(pub &'r ColumnRow<'r>);
+
+impl Row for AsWritten<'_> {
+    fn get<'a>(&'a self, path: &Path) -> Datum<'a> {
+        match self.0.get(path) {
+            Datum::Number(_) => self.0.twin().value(path),
+            other => other,
+        }
+    }
+
+    fn document(&self) -> Value {
+        self.0.document()
+    }
+}
+
 /// A row that has one value, whatever it is asked for.
 pub struct OneValue<'d>(pub Datum<'d>);
 

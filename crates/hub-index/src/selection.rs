@@ -1,12 +1,11 @@
 //! The rows of a snapshot for which a condition is true: decided from columns where they suffice, else by asking the row.
 //! Must agree with the plain evaluator, whatever the rows hold: what columns leave open, the evaluator decides.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hub_domain::id::TwinId;
-use hub_domain::query::{
-    Aggregation, Comparison, Condition, Path, Plan, Query, Term, TooManyGroups, TopRows,
-};
+use hub_domain::query::{Aggregation, Condition, Datum, Path, Plan, Query, Term, TooManyGroups, TopRows};
 
 use crate::cell::Cell;
 use crate::chunk::Chunk;
@@ -14,10 +13,18 @@ use crate::column::{IN, Mask, OPEN, OUT, Question};
 use crate::entry::Entry;
 use crate::groups;
 use crate::paths::{Paths, Place};
-use crate::row::{ColumnRow, Places};
+use crate::row::{ColumnRow, OneValue, Places};
 
-/// Rows that are asked one by one before others get a turn.
-const OPEN_ROWS_AT_ONCE: usize = 256;
+/// What is done before others get a turn, counted in looks at single values: less than a millisecond.
+const EFFORT_AT_ONCE: u64 = 8192;
+/// What it takes to look at the columns of a chunk.
+const CHUNK_EFFORT: u64 = 64;
+/// What it takes to evaluate a row on columns.
+const ROW_EFFORT: u64 = 2;
+/// What it takes to read a twin.
+const TWIN_EFFORT: u64 = 256;
+/// How many rows are grouped, and their numbers added up, in the time of one look.
+const GROUPED_ROWS_AT_ONCE: u64 = 16;
 
 /// See the module.
 pub struct Selection<'q> {
@@ -27,6 +34,8 @@ pub struct Selection<'q> {
     after: Option<TwinId>,
     chunks: std::vec::IntoIter<Arc<Chunk>>,
     current: Option<Current>,
+    /// Since others had their turn.
+    effort: u64,
     work: Work,
 }
 
@@ -67,10 +76,11 @@ pub struct Work {
     pub rows_from_twins: u64,
 }
 
-/// Where a chunk stands once [`Selection::settle`] has returned.
+/// What [`Selection::settled`] came to.
 enum Settled {
-    Not,
-    Yes,
+    /// A chunk, all rows of which are decided.
+    Chunk(Current),
+    Pause,
     End,
 }
 
@@ -85,7 +95,7 @@ impl<'q> Selection<'q> {
         let read = condition.paths().into_iter().chain(others);
         let places = Places::new(read.map(|path| (path, paths.resolve(path))).collect());
         let (chunks, plan) = (chunks.into_iter(), condition.plan());
-        Self { condition, plan, places, after, chunks, current: None, work: Work::default() }
+        Self { condition, plan, places, after, chunks, current: None, effort: 0, work: Work::default() }
     }
 
     /// How much it looked at so far.
@@ -101,38 +111,47 @@ impl<'q> Selection<'q> {
     /// The next row that matches, in the order of ids.
     #[allow(clippy::should_implement_trait, reason = "it pauses")]
     pub fn next(&mut self) -> Next {
-        if self.current.is_none() && !self.open_chunk() {
-            return Next::End;
-        }
-        let Some(current) = &mut self.current else { return Next::Pause };
-        let mut asked = 0;
-        while let Some(position) = current.chunk.order().get(current.next).copied() {
-            if asked == OPEN_ROWS_AT_ONCE {
+        loop {
+            if self.is_tired() {
                 return Next::Pause;
             }
+            let Some(current) = &mut self.current else {
+                if self.open_chunk() {
+                    continue;
+                }
+                return Next::End;
+            };
+            let Some(position) = current.chunk.order().get(current.next).copied() else {
+                self.current = None;
+                continue;
+            };
             current.next += 1;
             let is_in = match current.mask.at(position) {
                 OUT => false,
                 IN => true,
                 _ => {
-                    asked += 1;
-                    evaluate(self.condition, &current.chunk, position, &self.places, &mut self.work)
+                    let (is_in, effort) =
+                        evaluate(self.condition, &current.chunk, position, &self.places, &mut self.work);
+                    self.effort += effort;
+                    is_in
                 }
             };
             if is_in {
+                self.effort += TWIN_EFFORT;
                 return Next::Found(current.chunk.entry(position));
             }
         }
-        self.current = None;
-        Next::Pause
     }
 
     /// Counts on; `None` when all is counted. Others should get a turn before the next call.
     pub fn count_some(&mut self) -> Option<u64> {
-        match self.settle() {
-            Settled::Not => Some(0),
-            Settled::End => None,
-            Settled::Yes => Some(self.current.take().map_or(0, |current| current.count() as u64)),
+        let mut count = 0;
+        loop {
+            match self.settled() {
+                Settled::Chunk(current) => count += current.count() as u64,
+                Settled::Pause => return Some(count),
+                Settled::End => return (count > 0).then_some(count),
+            }
         }
     }
 
@@ -141,58 +160,85 @@ impl<'q> Selection<'q> {
     /// # Errors
     /// When there would be too many groups.
     pub fn aggregate_some(&mut self, aggregation: &mut Aggregation<'q>) -> Result<bool, TooManyGroups> {
-        match self.settle() {
-            Settled::Not => Ok(true),
-            Settled::End => Ok(false),
-            Settled::Yes => {
-                if let Some(current) = self.current.take() {
-                    let (chunk, rows) = (&current.chunk, current.selected());
-                    groups::add(aggregation, chunk, rows, &self.places)?;
-                }
-                Ok(true)
+        let is_count = aggregation.keys().is_empty() && aggregation.measures().is_empty();
+        loop {
+            let current = match self.settled() {
+                Settled::Chunk(current) => current,
+                Settled::Pause => return Ok(true),
+                Settled::End => return Ok(false),
+            };
+            if is_count {
+                let group = aggregation.group(&OneValue(Datum::Undefined))?;
+                aggregation.add_rows(group, current.count() as u64);
+            } else {
+                let rows = current.selected();
+                groups::add(aggregation, &current.chunk, &rows, &self.places)?;
+                self.effort += rows.len() as u64 / GROUPED_ROWS_AT_ONCE;
             }
         }
     }
 
     /// Shows some rows to `top`; `false` when it has seen all. Others should get a turn before the next call.
     pub fn order_some(&mut self, query: &Query, top: &mut TopRows<Arc<Entry>>) -> bool {
-        match self.settle() {
-            Settled::Not => true,
-            Settled::End => false,
-            Settled::Yes => {
-                if let Some(current) = self.current.take() {
-                    for position in current.selected() {
-                        let row = ColumnRow::new(&current.chunk, position, &self.places);
-                        top.offer(query.sort_key(&row), || current.chunk.entry(position));
-                    }
-                }
-                true
+        loop {
+            let current = match self.settled() {
+                Settled::Chunk(current) => current,
+                Settled::Pause => return true,
+                Settled::End => return false,
+            };
+            let rows = current.selected();
+            self.effort += rows.len() as u64 * ROW_EFFORT;
+            for position in rows.iter() {
+                let row = ColumnRow::new(&current.chunk, *position, &self.places);
+                top.offer(query.sort_key(&row), || current.chunk.entry(*position));
             }
         }
     }
 
-    /// Decides about all rows of the current chunk, some at once.
-    fn settle(&mut self) -> Settled {
-        if self.current.is_none() && !self.open_chunk() {
-            return Settled::End;
+    /// Whether it is the turn of others; then the next turn begins.
+    fn is_tired(&mut self) -> bool {
+        let is_tired = self.effort >= EFFORT_AT_ONCE;
+        if is_tired {
+            self.effort = 0;
         }
-        let Some(current) = &mut self.current else { return Settled::Not };
-        let mut asked = 0;
-        if !current.is_open {
-            return Settled::Yes;
-        }
-        while let Some(position) = current.chunk.order().get(current.next).copied() {
-            if current.mask.at(position) == OPEN {
-                if asked == OPEN_ROWS_AT_ONCE {
-                    return Settled::Not;
-                }
-                asked += 1;
-                let is_in = evaluate(self.condition, &current.chunk, position, &self.places, &mut self.work);
-                current.mask.decide(position, current.chunk.positions(), is_in);
+        is_tired
+    }
+
+    /// Decides about all rows of a chunk.
+    fn settled(&mut self) -> Settled {
+        loop {
+            if self.is_tired() {
+                return Settled::Pause;
             }
-            current.next += 1;
+            let Some(mut current) = self.current.take() else {
+                if self.open_chunk() {
+                    continue;
+                }
+                return Settled::End;
+            };
+            if current.is_open && !self.decide_some(&mut current) {
+                self.current = Some(current);
+                return Settled::Pause;
+            }
+            return Settled::Chunk(current);
         }
-        Settled::Yes
+    }
+
+    /// Asks the rows that are open, some at once; `true` when none is left.
+    fn decide_some(&mut self, current: &mut Current) -> bool {
+        let Current { chunk, mask, next, .. } = current;
+        while let Some(position) = chunk.order().get(*next).copied() {
+            if mask.at(position) == OPEN {
+                if self.is_tired() {
+                    return false;
+                }
+                let (is_in, effort) = evaluate(self.condition, chunk, position, &self.places, &mut self.work);
+                self.effort += effort;
+                mask.decide(position, chunk.positions(), is_in);
+            }
+            *next += 1;
+        }
+        true
     }
 
     /// Takes the next chunk; `false` if there is none. There is no current one if the chunk has no match.
@@ -201,7 +247,9 @@ impl<'q> Selection<'q> {
         let begin = chunk.begin(self.after.as_ref());
         self.work.chunks += 1;
         self.work.rows += (chunk.len() - begin) as u64;
-        let mut mask = mask(&self.plan, true, &chunk, &self.places).and(chunk.live());
+        let judge = Judge { chunk: &chunk, places: &self.places, cells: std::cell::Cell::new(0) };
+        let mut mask = judge.restrict(&self.plan, true, chunk.live());
+        self.effort += CHUNK_EFFORT + judge.cells.get();
         for position in chunk.marked() {
             mask.open(*position, chunk.positions());
         }
@@ -220,112 +268,116 @@ impl Current {
     fn count(&self) -> usize {
         match self.mask.count() {
             Some(count) if self.begin == 0 => count,
-            _ => self.selected().count(),
+            _ => self.selected().len(),
         }
     }
 
     /// Positions of the rows that are in, in the order of ids.
-    fn selected(&self) -> impl Iterator<Item = u16> {
-        let order = self.chunk.order()[self.begin..].iter().copied();
-        order.filter(|position| self.mask.at(*position) == IN)
+    fn selected(&self) -> Cow<'_, [u16]> {
+        let order = &self.chunk.order()[self.begin..];
+        match &self.mask {
+            Mask::All(IN) => Cow::Borrowed(order),
+            mask => Cow::Owned(order.iter().copied().filter(|position| mask.at(*position) == IN).collect()),
+        }
     }
 }
 
+/// Whether the row at a position that columns left open is in, and what it took to say.
 fn evaluate(
     condition: &Condition,
     chunk: &Chunk,
     position: u16,
     places: &Places<'_>,
     work: &mut Work,
-) -> bool {
+) -> (bool, u64) {
     let row = ColumnRow::new(chunk, position, places);
     let is_in = condition.matches(&row);
     work.rows_evaluated += 1;
     work.rows_from_twins += u64::from(row.has_read_twin());
-    is_in
+    (is_in, if row.has_read_twin() { TWIN_EFFORT } else { ROW_EFFORT })
 }
 
-/// The rows for which the plan comes to exactly `wanted`.
-fn mask(plan: &Plan<'_>, wanted: bool, chunk: &Chunk, places: &Places<'_>) -> Mask {
-    let said = |is_in| Mask::All(if is_in { IN } else { OUT });
-    match plan {
-        Plan::Everything => said(wanted),
-        Plan::Nothing => said(!wanted),
-        Plan::Not(operand) => mask(operand, !wanted, chunk, places),
-        // All must be true for the whole to be true; one that is false makes it false.
-        Plan::All(operands) if wanted => all(operands, true, chunk, places),
-        Plan::All(operands) => any(operands, false, chunk, places),
-        Plan::Any(operands) if wanted => any(operands, true, chunk, places),
-        Plan::Any(operands) => all(operands, false, chunk, places),
-        Plan::Term(term) => term_mask(term, wanted, chunk, places),
-    }
+/// Decides about the rows of one chunk by its columns.
+struct Judge<'j> {
+    chunk: &'j Chunk,
+    places: &'j Places<'j>,
+    /// Cells that were looked at.
+    cells: std::cell::Cell<u64>,
 }
 
-fn all(operands: &[Plan<'_>], wanted: bool, chunk: &Chunk, places: &Places<'_>) -> Mask {
-    let mut whole = Mask::All(IN);
-    for operand in operands {
-        whole = whole.and(mask(operand, wanted, chunk, places));
-        if whole.is_empty() {
-            break;
+impl Judge<'_> {
+    /// The rows of `within` for which the plan comes to exactly `wanted`.
+    fn restrict(&self, plan: &Plan<'_>, wanted: bool, within: Mask) -> Mask {
+        let said = |is_in| Mask::All(if is_in { IN } else { OUT });
+        match plan {
+            Plan::Everything => within.and(said(wanted)),
+            Plan::Nothing => within.and(said(!wanted)),
+            Plan::Not(operand) => self.restrict(operand, !wanted, within),
+            // All must be true for the whole to be true; one that is false makes it false.
+            Plan::All(operands) if wanted => self.all(operands, true, within),
+            Plan::All(operands) => self.any(operands, false, within),
+            Plan::Any(operands) if wanted => self.any(operands, true, within),
+            Plan::Any(operands) => self.all(operands, false, within),
+            Plan::Term(term) => self.term(term, wanted, within),
         }
     }
-    whole
-}
 
-fn any(operands: &[Plan<'_>], wanted: bool, chunk: &Chunk, places: &Places<'_>) -> Mask {
-    let mut whole = Mask::All(OUT);
-    for operand in operands {
-        whole = whole.or(mask(operand, wanted, chunk, places));
-        if whole == Mask::All(IN) {
-            break;
+    fn all(&self, operands: &[Plan<'_>], wanted: bool, within: Mask) -> Mask {
+        let mut whole = within;
+        for operand in operands {
+            if whole.is_empty() {
+                break;
+            }
+            whole = self.restrict(operand, wanted, whole);
         }
+        whole
     }
-    whole
-}
 
-fn term_mask(term: &Term<'_>, wanted: bool, chunk: &Chunk, places: &Places<'_>) -> Mask {
-    let path = match term.paths() {
-        [] => None,
-        [path] => Some(*path),
-        _ => return Mask::All(OPEN),
-    };
-    let is_shallow = term.is_shallow();
-    let say = |cell: Cell<'_>| {
-        let Some(datum) = (if is_shallow { cell.shallow_datum() } else { cell.datum() }) else {
-            return OPEN;
-        };
-        let value = match path {
-            None => term.value(&crate::row::OneValue(datum)),
-            Some(_) => match term.test(&datum) {
-                Some(value) => value,
-                None => term.value(&crate::row::OneValue(datum)),
-            },
-        };
-        if value == Some(wanted) { IN } else { OUT }
-    };
-    let place = path.map_or(Place::Nowhere, |path| places.of(path));
-    let column = match place {
-        Place::Column(id) => chunk.column(id),
-        Place::Nowhere => None,
-        Place::Twin => return Mask::All(OPEN),
-    };
-    let of_absent = say(Cell::Absent);
-    let Some(column) = column else { return Mask::All(of_absent) };
-    let numbers = term
-        .number_test()
-        .map(|(comparison, constant)| (if wanted { comparison } else { complement(comparison) }, constant));
-    let text = if wanted { term.text_wanted() } else { None };
-    column.mask(chunk.positions(), &Question { of_cell: &say, of_absent, numbers, text })
-}
+    fn any(&self, operands: &[Plan<'_>], wanted: bool, within: Mask) -> Mask {
+        let mut whole = Mask::All(OUT);
+        for operand in operands {
+            whole = whole.or(self.restrict(operand, wanted, within.clone()));
+            if whole == within {
+                break;
+            }
+        }
+        whole
+    }
 
-/// What holds of two numbers exactly if `comparison` does not.
-fn complement(comparison: Comparison) -> Comparison {
-    match comparison {
-        Comparison::Equal => Comparison::NotEqual,
-        Comparison::NotEqual => Comparison::Equal,
-        Comparison::Less => Comparison::GreaterOrEqual,
-        Comparison::LessOrEqual => Comparison::Greater,
-        Comparison::Greater => Comparison::LessOrEqual,
-        Comparison::GreaterOrEqual => Comparison::Less,
+    fn term(&self, term: &Term<'_>, wanted: bool, within: Mask) -> Mask {
+        let path = match term.paths() {
+            [] => None,
+            [path] => Some(*path),
+            _ => return within.and(Mask::All(OPEN)),
+        };
+        let is_shallow = term.is_shallow();
+        let say = |cell: Cell<'_>| {
+            self.cells.set(self.cells.get() + 1);
+            let Some(datum) = (if is_shallow { cell.shallow_datum() } else { cell.datum() }) else {
+                return OPEN;
+            };
+            let value = match path {
+                None => term.value(&OneValue(datum)),
+                Some(_) => match term.test(&datum) {
+                    Some(value) => value,
+                    None => term.value(&OneValue(datum)),
+                },
+            };
+            if value == Some(wanted) { IN } else { OUT }
+        };
+        let place = path.map_or(Place::Nowhere, |path| self.places.of(path));
+        let column = match place {
+            Place::Column(id) => self.chunk.column(id),
+            Place::Nowhere => None,
+            Place::Twin => return within.and(Mask::All(OPEN)),
+        };
+        let of_absent = say(Cell::Absent);
+        let Some(column) = column else { return within.and(Mask::All(of_absent)) };
+        let numbers = term.number_test().map(|(comparison, constant)| {
+            (if wanted { comparison } else { comparison.complement() }, constant)
+        });
+        let text = if wanted { term.text_wanted() } else { None };
+        let question = Question { of_cell: &say, of_absent, numbers, text };
+        column.restrict(self.chunk.positions(), &question, within)
     }
 }

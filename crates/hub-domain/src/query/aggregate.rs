@@ -48,13 +48,15 @@ enum Column {
     /// The same in every row of the group, numbers that are written differently aside: the first row's.
     Value(Option<Value>),
     Count(u64),
-    Average {
-        sum: f64,
-        count: u64,
-    },
-    Sum(f64),
-    Minimum(Option<f64>),
-    Maximum(Option<f64>),
+    Total(Total),
+}
+
+/// The numbers of many rows, joined as the column's item says.
+#[derive(Clone, Copy, Debug)]
+struct Total {
+    number: f64,
+    /// How many they are.
+    count: u64,
 }
 
 impl<'q> Aggregation<'q> {
@@ -72,9 +74,12 @@ impl<'q> Aggregation<'q> {
     /// # Errors
     /// When the row would begin a group too many; it is then not taken in.
     pub fn add(&mut self, row: &dyn Row) -> Result<(), TooManyGroups> {
-        let Group(group) = self.group(row)?;
-        for (item, column) in self.items.iter().zip(&mut self.columns[group]) {
-            column.add(&item.value, row);
+        let group = self.group(row)?;
+        self.add_rows(group, 1);
+        for (index, path) in self.measures() {
+            if let Datum::Number(number) = row.get(path).unpacked() {
+                self.add_numbers(index, &[group], std::iter::once((0, number)));
+            }
         }
         Ok(())
     }
@@ -86,14 +91,20 @@ impl<'q> Aggregation<'q> {
 
     /// The columns that take numbers, and what they read.
     pub fn measures(&self) -> Vec<(usize, &'q Path)> {
-        let number = |item: &'q Item| match &item.value {
-            ItemValue::Path(_) | ItemValue::Count => None,
-            ItemValue::Average(path)
-            | ItemValue::Sum(path)
-            | ItemValue::Minimum(path)
-            | ItemValue::Maximum(path) => Some(path),
-        };
-        self.items.iter().enumerate().filter_map(|(index, item)| Some((index, number(item)?))).collect()
+        self.items
+            .iter()
+            .enumerate()
+            .filter_map(|(index, item)| Some((index, measured(&item.value)?)))
+            .collect()
+    }
+
+    /// The group that `row` belongs to, if a row began it.
+    pub fn known_group(&self, row: &dyn Row) -> Option<Group> {
+        self.groups.get(&self.key(row)).copied().map(Group)
+    }
+
+    fn key(&self, row: &dyn Row) -> Vec<SortValue> {
+        self.query.group_by.iter().map(|path| SortValue::from(row.get(path))).collect()
     }
 
     /// The group that `row` belongs to. It begins the group if it is the first row of it; it is not added.
@@ -101,8 +112,7 @@ impl<'q> Aggregation<'q> {
     /// # Errors
     /// When that would be a group too many.
     pub fn group(&mut self, row: &dyn Row) -> Result<Group, TooManyGroups> {
-        let key: Vec<SortValue> =
-            self.query.group_by.iter().map(|path| SortValue::from(row.get(path))).collect();
+        let key = self.key(row);
         if let Some(group) = self.groups.get(&key) {
             return Ok(Group(*group));
         }
@@ -124,10 +134,25 @@ impl<'q> Aggregation<'q> {
         }
     }
 
-    /// Adds numbers of rows of the group, in the order of the rows, to the column `index` of [`Aggregation::measures`].
-    pub fn add_numbers(&mut self, Group(group): Group, index: usize, numbers: impl Iterator<Item = f64>) {
-        let column = &mut self.columns[group][index];
-        numbers.for_each(|number| column.add_number(number));
+    /// Adds to the column `index` of [`Aggregation::measures`] the numbers of rows, in the order of the rows. Each comes
+    /// with the place of its group in `groups`; NaN is no number.
+    pub fn add_numbers(&mut self, index: usize, groups: &[Group], numbers: impl Iterator<Item = (u16, f64)>) {
+        let item = &self.items[index].value;
+        let total = |Group(group): &Group| match &self.columns[*group][index] {
+            Column::Total(total) => *total,
+            Column::Value(_) | Column::Count(_) => Total::nothing(item),
+        };
+        let mut totals: Vec<Total> = groups.iter().map(total).collect();
+        // One loop for each, for it runs over all twins of a hub.
+        match item {
+            ItemValue::Path(_) | ItemValue::Count => return,
+            ItemValue::Average(_) | ItemValue::Sum(_) => add_all(&mut totals, numbers, |sum, one| sum + one),
+            ItemValue::Minimum(_) => add_all(&mut totals, numbers, f64::min),
+            ItemValue::Maximum(_) => add_all(&mut totals, numbers, f64::max),
+        }
+        for (Group(group), total) in groups.iter().zip(totals) {
+            self.columns[*group][index] = Column::Total(total);
+        }
     }
 
     /// The answer: one row for each group, in the order that the query asks for, otherwise in the order of the values
@@ -139,7 +164,9 @@ impl<'q> Aggregation<'q> {
             columns.push(items.iter().map(|item| Column::empty(&item.value)).collect());
         }
         let in_order = groups.into_values().map(|group| std::mem::take(&mut columns[group]));
-        let finished = in_order.map(|columns| columns.into_iter().map(Column::finish).collect());
+        let finished = in_order.map(|columns| {
+            items.iter().zip(columns).map(|(item, column)| column.finish(&item.value)).collect()
+        });
         let mut rows: Vec<Vec<Option<Value>>> = finished.collect();
         rows.sort_by_cached_key(|columns| {
             SortKey::new(query, |by| match by {
@@ -162,16 +189,44 @@ fn row(items: &[Item], columns: Vec<Option<Value>>) -> Value {
     Value::Object(present.collect::<Map<_, _>>())
 }
 
+/// The path whose numbers an item takes.
+fn measured(item: &ItemValue) -> Option<&Path> {
+    match item {
+        ItemValue::Path(_) | ItemValue::Count => None,
+        ItemValue::Average(path)
+        | ItemValue::Sum(path)
+        | ItemValue::Minimum(path)
+        | ItemValue::Maximum(path) => Some(path),
+    }
+}
+
+fn add_all(totals: &mut [Total], numbers: impl Iterator<Item = (u16, f64)>, join: impl Fn(f64, f64) -> f64) {
+    for (at, number) in numbers.filter(|(_, number)| !number.is_nan()) {
+        let total = &mut totals[usize::from(at)];
+        total.number = join(total.number, number);
+        total.count += 1;
+    }
+}
+
+impl Total {
+    /// What joined with any number gives that number.
+    fn nothing(item: &ItemValue) -> Self {
+        let number = match item {
+            ItemValue::Minimum(_) => f64::INFINITY,
+            ItemValue::Maximum(_) => f64::NEG_INFINITY,
+            _ => 0.0,
+        };
+        Self { number, count: 0 }
+    }
+}
+
 impl Column {
     /// The column before any row.
     fn empty(item: &ItemValue) -> Self {
         match item {
             ItemValue::Path(_) => Column::Value(None),
             ItemValue::Count => Column::Count(0),
-            ItemValue::Average(_) => Column::Average { sum: 0.0, count: 0 },
-            ItemValue::Sum(_) => Column::Sum(0.0),
-            ItemValue::Minimum(_) => Column::Minimum(None),
-            ItemValue::Maximum(_) => Column::Maximum(None),
+            item => Column::Total(Total::nothing(item)),
         }
     }
 
@@ -183,47 +238,17 @@ impl Column {
         }
     }
 
-    fn add(&mut self, item: &ItemValue, row: &dyn Row) {
-        match item {
-            ItemValue::Path(_) => {}
-            ItemValue::Count => {
-                if let Column::Count(count) = self {
-                    *count += 1;
-                }
-            }
-            ItemValue::Average(path)
-            | ItemValue::Sum(path)
-            | ItemValue::Minimum(path)
-            | ItemValue::Maximum(path) => {
-                if let Datum::Number(number) = row.get(path).unpacked() {
-                    self.add_number(number);
-                }
-            }
-        }
-    }
-
-    fn add_number(&mut self, number: f64) {
-        match self {
-            Column::Value(_) | Column::Count(_) => {}
-            Column::Average { sum, count } => {
-                *sum += number;
-                *count += 1;
-            }
-            Column::Sum(sum) => *sum += number,
-            Column::Minimum(least) => *least = Some(least.map_or(number, |least| least.min(number))),
-            Column::Maximum(most) => *most = Some(most.map_or(number, |most| most.max(number))),
-        }
-    }
-
     /// The value; absent where no row had a number, or where the numbers overflowed.
-    fn finish(self) -> Option<Value> {
+    fn finish(self, item: &ItemValue) -> Option<Value> {
         let number = |number: f64| Datum::number(number).into_value();
         match self {
             Column::Value(value) => value,
             Column::Count(count) => Some(Value::from(count)),
-            Column::Average { sum, count } => number(sum / count as f64),
-            Column::Sum(sum) => number(sum),
-            Column::Minimum(extreme) | Column::Maximum(extreme) => extreme.and_then(number),
+            Column::Total(total) => match item {
+                ItemValue::Average(_) => number(total.number / total.count as f64),
+                // The sum of nothing is 0; the least of nothing is infinite, hence absent.
+                _ => number(total.number),
+            },
         }
     }
 }

@@ -40,14 +40,35 @@ pub struct Term<'q> {
 impl<'q> Plan<'q> {
     fn new(expr: &'q Expr) -> Self {
         match expr {
-            Expr::All(operands) => Plan::All(operands.iter().map(Plan::new).collect()),
-            Expr::Any(operands) => Plan::Any(operands.iter().map(Plan::new).collect()),
+            Expr::All(operands) => Plan::All(Self::cheapest_first(operands)),
+            Expr::Any(operands) => Plan::Any(Self::cheapest_first(operands)),
             Expr::Not(operand) => Plan::Not(Box::new(Plan::new(operand))),
             expr => {
                 let mut paths = BTreeSet::new();
                 collect_paths(expr, &mut paths);
                 Plan::Term(Term { expr, paths: paths.into_iter().collect() })
             }
+        }
+    }
+}
+
+impl<'q> Plan<'q> {
+    /// What the first ones decide, the others need not look at; it makes no difference to what comes out.
+    fn cheapest_first(operands: &'q [Expr]) -> Vec<Self> {
+        let mut plans: Vec<_> = operands.iter().map(Plan::new).collect();
+        plans.sort_by_key(Plan::price);
+        plans
+    }
+
+    fn price(&self) -> u8 {
+        match self {
+            Plan::Everything | Plan::Nothing => 0,
+            Plan::Term(term) if term.text_wanted().is_some() => 1,
+            Plan::Term(term) if term.number_test().is_some() => 2,
+            Plan::Term(term) if term.paths.len() < 2 => 3,
+            Plan::Not(operand) => operand.price().max(3),
+            Plan::All(_) | Plan::Any(_) => 4,
+            Plan::Term(_) => 5,
         }
     }
 }

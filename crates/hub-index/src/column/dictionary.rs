@@ -1,7 +1,7 @@
 //! A code for each row, and each different value once: what most paths have few of.
 //! A value nobody has any more must leave, so that a path which always changes takes no more memory than its rows.
 
-use super::{Mask, Question, number};
+use super::{Mask, OUT, Question, number};
 use crate::cell::{Arena, Cell, Stored};
 
 /// See the module. Code 0 says that the path is absent; code `n` stands for the value at `n - 1`.
@@ -79,16 +79,6 @@ impl Dictionary {
         self.codes.get(position)
     }
 
-    /// Every position that has a code, and the code.
-    pub fn for_each_code(&self, mut use_code: impl FnMut(usize, u16)) {
-        match &self.codes {
-            Codes::Narrow(codes) => {
-                codes.iter().enumerate().for_each(|(row, code)| use_code(row, u16::from(*code)));
-            }
-            Codes::Wide(codes) => codes.iter().enumerate().for_each(|(row, code)| use_code(row, *code)),
-        }
-    }
-
     /// What a code stands for.
     pub fn value(&self, code: u16) -> Cell<'_> {
         match code.checked_sub(1) {
@@ -105,6 +95,11 @@ impl Dictionary {
     /// Positions that have a code.
     pub fn len(&self) -> usize {
         self.codes.len()
+    }
+
+    /// The code of a value, if any row has it.
+    pub fn code_of(&self, cell: Cell<'_>) -> Option<u16> {
+        self.find(cell).ok().map(|place| self.sorted[place])
     }
 
     fn find(&self, cell: Cell<'_>) -> Result<usize, usize> {
@@ -128,7 +123,7 @@ impl Dictionary {
     /// Writes a cell.
     pub fn set(&mut self, position: usize, cell: Cell<'_>, narrow_max: usize) {
         let former = self.code(position);
-        let code = if cell == Cell::Absent { 0 } else { self.code_of(cell, narrow_max) };
+        let code = if cell == Cell::Absent { 0 } else { self.code_or_new(cell, narrow_max) };
         if code != 0 {
             self.counts[usize::from(code - 1)] += 1;
             self.present += 1;
@@ -145,7 +140,7 @@ impl Dictionary {
     }
 
     /// The code of a value that is there, made if need be.
-    fn code_of(&mut self, cell: Cell<'_>, narrow_max: usize) -> u16 {
+    fn code_or_new(&mut self, cell: Cell<'_>, narrow_max: usize) -> u16 {
         let place = match self.find(cell) {
             Ok(place) => return self.sorted[place],
             Err(place) => place,
@@ -228,59 +223,110 @@ impl Dictionary {
         picked
     }
 
-    /// See [`super::Column::mask`].
-    pub fn mask(&self, rows: usize, question: &Question<'_>) -> Mask {
-        let mut table = vec![question.of_absent; self.codes_end()];
-        match question.text {
-            Some(text) => {
-                for cell in [Cell::Text(text), Cell::Long] {
-                    if let Ok(place) = self.find(cell) {
-                        table[usize::from(self.sorted[place])] = (question.of_cell)(cell);
+    /// See [`super::Column::restrict`].
+    pub fn restrict(&self, rows: usize, question: &Question<'_>, within: Mask) -> Mask {
+        match self.verdict(rows, question) {
+            Verdict::Alike(said) => within.and(Mask::All(said)),
+            Verdict::Apart { code, said, others } => within.each(rows, |mask| {
+                let behind = if code == 0 { said } else { others };
+                match &self.codes {
+                    Codes::Narrow(codes) => {
+                        restrict_all(
+                            mask,
+                            codes,
+                            behind,
+                            |other| {
+                                if other == code as u8 { said } else { others }
+                            },
+                        )
+                    }
+                    Codes::Wide(codes) => {
+                        restrict_all(mask, codes, behind, |other| if other == code { said } else { others })
                     }
                 }
-            }
-            None => {
-                for code in &self.sorted {
-                    table[usize::from(*code)] = (question.of_cell)(self.value(*code));
+            }),
+            Verdict::Table(mut table) => within.each(rows, |mask| match &self.codes {
+                Codes::Narrow(codes) => {
+                    // Any byte is a place in it, which spares a look whether it is.
+                    table.resize(usize::from(u8::MAX) + 1, OUT);
+                    restrict_some(mask, codes, table[0], |code| table[usize::from(code)]);
                 }
-            }
+                Codes::Wide(codes) => {
+                    restrict_some(mask, codes, table[0], |code| table[usize::from(code)]);
+                }
+            }),
         }
-        let has_absent = self.present < rows;
-        let mut in_use = self.sorted.iter().map(|code| table[usize::from(*code)]);
-        let first = if has_absent { question.of_absent } else { in_use.next().unwrap_or_default() };
-        if in_use.all(|said| said == first) {
-            return Mask::All(first);
-        }
-        // One value that is told apart from all others is looked for with one comparison a row.
-        let apart: Vec<u16> = {
-            let codes = std::iter::once(0).chain(self.sorted.iter().copied());
-            codes.filter(|code| table[usize::from(*code)] != question.of_absent).take(2).collect()
-        };
-        let mut mask = Vec::with_capacity(rows);
-        match (&self.codes, apart.as_slice()) {
-            (Codes::Narrow(codes), [one]) => {
-                let (one, said) = (*one as u8, table[usize::from(*one)] ^ question.of_absent);
-                mask.extend(codes.iter().map(|code| {
-                    let is_it = if *code == one { said } else { 0 };
-                    is_it ^ question.of_absent
-                }));
-            }
-            (Codes::Narrow(codes), _) => {
-                table.resize(usize::from(u8::MAX) + 1, 0);
-                mask.extend(codes.iter().map(|code| table[usize::from(*code)]));
-            }
-            (Codes::Wide(codes), _) => mask.extend(codes.iter().map(|code| table[usize::from(*code)])),
-        }
-        mask.resize(rows, question.of_absent);
-        Mask::Each(mask)
     }
 
-    /// Appends the number of each row that has a code, NaN where there is none.
-    pub fn put_numbers(&self, all: &mut Vec<f64>) {
-        let table: Vec<f64> = (0..self.codes_end()).map(|code| number(self.value(code as u16))).collect();
-        match &self.codes {
-            Codes::Narrow(codes) => all.extend(codes.iter().map(|code| table[usize::from(*code)])),
-            Codes::Wide(codes) => all.extend(codes.iter().map(|code| table[usize::from(*code)])),
+    fn verdict(&self, rows: usize, question: &Question<'_>) -> Verdict {
+        let absent = (self.present < rows).then_some((0, question.of_absent));
+        if let Some(text) = question.text {
+            // All other values are out, as what is absent.
+            let told = [Cell::Text(text), Cell::Long]
+                .map(|cell| Some((self.code_of(cell)?, (question.of_cell)(cell))));
+            return match told {
+                [None, None] => Verdict::Alike(question.of_absent),
+                [Some((code, said)), None] | [None, Some((code, said))] => {
+                    Verdict::Apart { code, said, others: question.of_absent }
+                }
+                [Some(text), Some(long)] => self.table(question.of_absent, [text, long].into_iter()),
+            };
+        }
+        let told: Vec<(u16, u8)> =
+            self.sorted.iter().map(|code| (*code, question.say(self.value(*code)))).collect();
+        let all = || absent.into_iter().chain(told.iter().copied());
+        let Some((_, first)) = all().next() else { return Verdict::Alike(question.of_absent) };
+        let mut others = all().filter(|(_, said)| *said != first);
+        let Some((code, said)) = others.next() else { return Verdict::Alike(first) };
+        if others.next().is_none() {
+            return Verdict::Apart { code, said, others: first };
+        }
+        let mut like_first = all().filter(|(_, other)| *other != said);
+        match (like_first.next(), like_first.next()) {
+            (Some((code, first)), None) => Verdict::Apart { code, said: first, others: said },
+            _ => self.table(question.of_absent, told.into_iter()),
         }
     }
+
+    fn table(&self, of_others: u8, told: impl Iterator<Item = (u16, u8)>) -> Verdict {
+        let mut table = vec![of_others; self.codes_end()];
+        told.for_each(|(code, said)| table[usize::from(code)] = said);
+        Verdict::Table(table)
+    }
+
+    /// The number of each row that has a code, NaN where there is none.
+    pub fn numbers_at(&self, positions: &[u16]) -> Vec<f64> {
+        let table: Vec<f64> = (0..self.codes_end()).map(|code| number(self.value(code as u16))).collect();
+        let number = |position: &u16| table[usize::from(self.code(usize::from(*position)))];
+        positions.iter().map(number).collect()
+    }
+}
+
+/// What is said of the rows by their codes.
+enum Verdict {
+    /// Of all the same.
+    Alike(u8),
+    /// One code is told apart from all others: that takes one comparison a row.
+    Apart { code: u16, said: u8, others: u8 },
+    /// By code.
+    Table(Vec<u8>),
+}
+
+/// Restricts each row by its code; rows behind the end of codes by `behind`. A few instructions for many rows.
+fn restrict_all<C: Copy>(mask: &mut [u8], codes: &[C], behind: u8, say: impl Fn(C) -> u8) {
+    let (known, rest) = mask.split_at_mut(codes.len().min(mask.len()));
+    known.iter_mut().zip(codes).for_each(|(row, code)| *row &= say(*code));
+    rest.iter_mut().for_each(|row| *row &= behind);
+}
+
+/// The same for what takes a look for each row: passes over rows that are out already.
+fn restrict_some<C: Copy>(mask: &mut [u8], codes: &[C], behind: u8, say: impl Fn(C) -> u8) {
+    const ROWS_AT_ONCE: usize = 8;
+    let (known, rest) = mask.split_at_mut(codes.len().min(mask.len()));
+    for (rows, codes) in known.chunks_mut(ROWS_AT_ONCE).zip(codes.chunks(ROWS_AT_ONCE)) {
+        if rows.iter().fold(OUT, |all, row| all | row) != OUT {
+            rows.iter_mut().zip(codes).for_each(|(row, code)| *row &= say(*code));
+        }
+    }
+    rest.iter_mut().for_each(|row| *row &= behind);
 }

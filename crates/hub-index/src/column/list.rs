@@ -1,6 +1,7 @@
 //! The few cells of a rare path, one by one in the order of their positions.
 //! It must cost next to nothing when a chunk has thousands of such paths.
 
+use super::{Mask, Question};
 use crate::cell::{Arena, Cell, Stored};
 
 /// See the module.
@@ -41,6 +42,20 @@ impl List {
             (Err(_), None) => {}
         }
         self.arena.tidy(self.cells.iter_mut().map(|(_, stored)| stored));
+    }
+
+    /// See [`super::Column::restrict`].
+    pub fn restrict(&self, rows: usize, question: &Question<'_>, within: Mask) -> Mask {
+        let said = |cell: &(u16, Stored)| question.say(self.arena.view(cell.1));
+        if self.cells.iter().all(|cell| said(cell) == question.of_absent) {
+            return within.and(Mask::All(question.of_absent));
+        }
+        within.each(rows, |mask| {
+            let kept: Vec<u8> =
+                self.cells.iter().map(|cell| mask[usize::from(cell.0)] & said(cell)).collect();
+            mask.iter_mut().for_each(|row| *row &= question.of_absent);
+            self.cells.iter().zip(kept).for_each(|(cell, said)| mask[usize::from(cell.0)] = said);
+        })
     }
 
     /// Every cell there is.

@@ -40,11 +40,6 @@ impl Numbers {
         }
     }
 
-    /// The numbers.
-    pub fn values(&self) -> &[f64] {
-        &self.values
-    }
-
     /// Positions with a place for a number.
     pub fn len(&self) -> usize {
         self.values.len()
@@ -73,6 +68,12 @@ impl Numbers {
         self.most = self.most.max(number);
     }
 
+    /// The number of each row, NaN where there is none.
+    pub fn numbers_at(&self, positions: &[u16]) -> Vec<f64> {
+        let number = |position: &u16| self.values.get(usize::from(*position)).copied().unwrap_or(f64::NAN);
+        positions.iter().map(number).collect()
+    }
+
     /// How many rows have the path.
     pub fn present(&self) -> usize {
         self.present
@@ -83,49 +84,68 @@ impl Numbers {
         self.values.capacity() * size_of::<f64>() + self.others.bytes()
     }
 
-    /// See [`super::Column::mask`].
-    pub fn mask(&self, rows: usize, question: &Question<'_>) -> Mask {
-        let mut mask = match question.numbers {
-            Some((comparison, constant)) => {
-                let (least, most) = (self.least, self.most);
-                let none = match comparison {
-                    Comparison::Equal => constant < least || constant > most,
-                    Comparison::NotEqual => least == constant && most == constant,
-                    Comparison::Less => least >= constant,
-                    Comparison::LessOrEqual => least > constant,
-                    Comparison::Greater => most <= constant,
-                    Comparison::GreaterOrEqual => most < constant,
-                };
-                if none && self.others() == 0 {
-                    return Mask::All(OUT);
-                }
-                compare_all(&self.values, comparison, constant)
+    /// See [`super::Column::restrict`].
+    pub fn restrict(&self, rows: usize, question: &Question<'_>, within: Mask) -> Mask {
+        if let Some((comparison, constant)) = question.numbers
+            && self.others() == 0
+        {
+            if self.none_is(comparison, constant) {
+                return Mask::All(OUT);
             }
-            None => {
-                let say = |number: &f64| match number.is_nan() {
-                    true => question.of_absent,
-                    false => (question.of_cell)(Cell::Number(*number)),
-                };
-                self.values.iter().map(say).collect()
+            if self.present == rows && self.none_is(comparison.complement(), constant) {
+                return within;
             }
-        };
-        mask.resize(rows, question.of_absent);
-        self.others.for_each(|position, cell| mask[position] = (question.of_cell)(cell));
-        Mask::Each(mask)
+        }
+        within.each(rows, |mask| {
+            let others: Vec<(usize, u8)> = {
+                let mut others = Vec::new();
+                self.others.for_each(|at, cell| others.push((at, mask[at] & (question.of_cell)(cell))));
+                others
+            };
+            let (known, behind) = mask.split_at_mut(self.values.len().min(rows));
+            match question.numbers {
+                Some((comparison, constant)) => compare_all(known, &self.values, comparison, constant),
+                None => known.iter_mut().zip(&self.values).filter(|(row, _)| **row != OUT).for_each(
+                    |(row, number)| {
+                        *row &= if number.is_nan() {
+                            question.of_absent
+                        } else {
+                            (question.of_cell)(Cell::Number(*number))
+                        };
+                    },
+                ),
+            }
+            behind.iter_mut().for_each(|row| *row &= question.of_absent);
+            others.into_iter().for_each(|(at, said)| mask[at] = said);
+        })
+    }
+
+    /// Whether the bounds say that no number compares so.
+    fn none_is(&self, comparison: Comparison, constant: f64) -> bool {
+        let (least, most) = (self.least, self.most);
+        match comparison {
+            Comparison::Equal => constant < least || constant > most,
+            Comparison::NotEqual => least == constant && most == constant,
+            Comparison::Less => least >= constant,
+            Comparison::LessOrEqual => least > constant,
+            Comparison::Greater => most <= constant,
+            Comparison::GreaterOrEqual => most < constant,
+        }
     }
 }
 
-/// One loop for each comparison, so that each is a few instructions for many numbers.
-fn compare_all(values: &[f64], comparison: Comparison, constant: f64) -> Vec<u8> {
-    fn each(values: &[f64], is_in: impl Fn(f64) -> bool) -> Vec<u8> {
-        values.iter().map(|number| if is_in(*number) { IN } else { OUT }).collect()
+/// One loop for each comparison, so that each is a few instructions for many numbers. None holds for a NaN.
+fn compare_all(mask: &mut [u8], values: &[f64], comparison: Comparison, constant: f64) {
+    fn each(mask: &mut [u8], values: &[f64], is_in: impl Fn(f64) -> bool) {
+        let rows = mask.iter_mut().zip(values);
+        rows.for_each(|(row, number)| *row &= if is_in(*number) { IN } else { OUT });
     }
     match comparison {
-        Comparison::Equal => each(values, |number| number == constant),
-        Comparison::NotEqual => each(values, |number| !number.is_nan() && number != constant),
-        Comparison::Less => each(values, |number| number < constant),
-        Comparison::LessOrEqual => each(values, |number| number <= constant),
-        Comparison::Greater => each(values, |number| number > constant),
-        Comparison::GreaterOrEqual => each(values, |number| number >= constant),
+        Comparison::Equal => each(mask, values, |number| number == constant),
+        Comparison::NotEqual => each(mask, values, |number| !number.is_nan() && number != constant),
+        Comparison::Less => each(mask, values, |number| number < constant),
+        Comparison::LessOrEqual => each(mask, values, |number| number <= constant),
+        Comparison::Greater => each(mask, values, |number| number > constant),
+        Comparison::GreaterOrEqual => each(mask, values, |number| number >= constant),
     }
 }

@@ -32,7 +32,8 @@ fn check(column: &Column, model: &[Cell<'_>]) {
         assert!(same(column.get(position), *cell), "{position}: {:?} is not {cell:?}", column.get(position));
     }
     assert_eq!(column.present(), model.iter().filter(|cell| **cell != Cell::Absent).count());
-    let numbers = column.numbers(model.len());
+    let positions: Vec<u16> = (0..model.len() as u16).collect();
+    let numbers = column.numbers_at(&positions);
     for (number, cell) in numbers.iter().zip(model) {
         assert_eq!(number.is_nan(), !matches!(cell, Cell::Number(_)));
         assert!(number.is_nan() || same(Cell::Number(*number), *cell));
@@ -81,10 +82,18 @@ fn check(column: &Column, model: &[Cell<'_>]) {
 }
 
 fn check_mask(column: &Column, model: &[Cell<'_>], question: &Question<'_>) {
-    let mask = column.mask(model.len(), question);
+    // Two rows in three are in from the beginning, or all.
+    let some = (0..model.len()).map(|at| if at % 3 == 0 { OUT } else { IN }).collect();
+    let restricted = column.restrict(model.len(), question, Mask::Each(some));
+    let mask = column.restrict(model.len(), question, Mask::All(IN));
     for (position, cell) in model.iter().enumerate() {
-        assert_eq!(mask.at(position as u16), (question.of_cell)(*cell), "{position}: {cell:?}");
+        let said = (question.of_cell)(*cell);
+        assert_eq!(mask.at(position as u16), said, "{position}: {cell:?}");
+        let expected = if position % 3 == 0 { OUT } else { said };
+        assert_eq!(restricted.at(position as u16), expected, "{position}: {cell:?}");
     }
+    assert_eq!(mask.has_open(), (0..model.len()).any(|at| mask.at(at as u16) == OPEN));
+    assert_eq!(mask.is_empty(), (0..model.len()).all(|at| mask.at(at as u16) == OUT));
     if let Some(count) = mask.count() {
         assert_eq!(count, (0..model.len()).filter(|at| mask.at(*at as u16) == IN).count());
     }
