@@ -195,7 +195,7 @@ impl Hub {
         let mut targets = Vec::new();
         while targets.len() < JOB_FIND_TARGETS {
             match selection.next() {
-                Next::Found(entry) => targets.push(entry.id().clone()),
+                Next::Found(row) => targets.push(row.id().clone()),
                 Next::Pause => tokio::task::yield_now().await,
                 Next::End => return (targets, true),
             }

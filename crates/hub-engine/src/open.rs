@@ -8,11 +8,11 @@ use hub_domain::id::TwinId;
 use hub_domain::identity::Identity;
 use hub_domain::link::CloseReason;
 use hub_domain::session::StoredSession;
-use hub_domain::twin::{PackedTwin, Twin};
-use hub_index::{Index, LoadedRow};
+use hub_domain::twin::PackedTwin;
+use hub_index::{CHUNK_ROWS_MAX, Index, Loaded, Source, StoredRow};
 use hub_store::blobs::BlobFolder;
 use hub_store::tables::StoredPage;
-use hub_store::{Commit, KeyRange, PageLen, Store, keys, tables};
+use hub_store::{KeyRange, PAGE_ROWS_MAX, PageLen, Store, keys, tables};
 use tokio::task::JoinHandle;
 
 use crate::applier::Applier;
@@ -109,7 +109,7 @@ impl Hub {
 /// Sessions that were attached when the former process ended, with what was stored of them.
 pub(crate) type Dangling = Vec<(TwinId, StoredSession)>;
 
-async fn fill(index: &Index, store: &dyn Store, tasks: &Tasks) -> Result<Dangling> {
+async fn fill(index: &Arc<Index>, store: &dyn Store, tasks: &Tasks) -> Result<Dangling> {
     let mut sessions = HashMap::new();
     let mut rest = Some(keys::sessions());
     while let Some(range) = rest {
@@ -118,26 +118,33 @@ async fn fill(index: &Index, store: &dyn Store, tasks: &Tasks) -> Result<Danglin
         rest = page.rest;
     }
     let mut loading = Loading { index, store, tasks, sessions: Arc::new(sessions), decoded: VecDeque::new() };
-    loading.pairs(keys::devices(), keys::device_twins()).await?;
-    loading.pairs(keys::modules(), keys::module_twins()).await?;
+    loading.pairs(Source::Devices, keys::devices(), keys::device_twins()).await?;
+    loading.pairs(Source::Modules, keys::modules(), keys::module_twins()).await?;
     let sessions = loading.sessions.iter().filter(|(_, session)| session.attached.is_some());
     Ok(sessions.map(|(id, session)| (id.clone(), *session)).collect())
 }
 
-/// Fills the index: pages are read and put in one after the other, and decoded by all processors meanwhile.
+/// Fills the index: pages are read and put in one after the other, and made ready by all processors meanwhile.
 struct Loading<'l> {
-    index: &'l Index,
+    index: &'l Arc<Index>,
     store: &'l dyn Store,
     tasks: &'l Tasks,
     sessions: Arc<HashMap<TwinId, StoredSession>>,
     /// Pages in their order.
-    decoded: VecDeque<JoinHandle<Result<Vec<LoadedRow>>>>,
+    decoded: VecDeque<JoinHandle<Result<Loaded>>>,
 }
+
+/// Pages whose twins fill a chunk of the index: they are made ready together.
+const CHUNK_PAGES: usize = CHUNK_ROWS_MAX / PAGE_ROWS_MAX as usize;
+
+/// Identities, and their twins.
+type Pages = (StoredPage<Identity>, StoredPage<(TwinId, PackedTwin)>);
 
 impl Loading<'_> {
     /// Walks identities and twins side by side: both tables are in the order of ids, and each identity has its twin.
-    async fn pairs(&mut self, identities: KeyRange, twins: KeyRange) -> Result<()> {
+    async fn pairs(&mut self, source: Source, identities: KeyRange, twins: KeyRange) -> Result<()> {
         let mut rest = Some((identities, twins));
+        let mut pages: Vec<Pages> = Vec::new();
         while let Some((identities, twins)) = rest {
             let mut twins = tables::twins::stored_page(self.store, twins, PageLen::MAX).await?;
             // Pages are bounded in bytes, too, so one of the two may be the shorter.
@@ -152,10 +159,14 @@ impl Loading<'_> {
                 }
                 (identities, twins) => identities.cloned().zip(twins.cloned()),
             };
-            let sessions = self.sessions.clone();
-            let decode = async move { decode(identities, twins, &sessions) };
-            self.decoded.push_back(self.tasks.spawn(TaskKind::Loading, decode));
-            self.put_in(OPEN_PAGES_AHEAD).await?;
+            pages.push((identities, twins));
+            if pages.len() == CHUNK_PAGES || rest.is_none() {
+                let (index, sessions, pages) =
+                    (self.index.clone(), self.sessions.clone(), std::mem::take(&mut pages));
+                let decode = async move { decode(&index, source, pages, &sessions) };
+                self.decoded.push_back(self.tasks.spawn(TaskKind::Loading, decode));
+                self.put_in(OPEN_PAGES_AHEAD / CHUNK_PAGES).await?;
+            }
         }
         self.put_in(0).await
     }
@@ -173,17 +184,27 @@ impl Loading<'_> {
 }
 
 fn decode(
-    identities: StoredPage<Identity>,
-    twins: StoredPage<(TwinId, Twin, PackedTwin)>,
+    index: &Index,
+    source: Source,
+    pages: Vec<Pages>,
     sessions: &HashMap<TwinId, StoredSession>,
-) -> Result<Vec<LoadedRow>> {
-    let mut twins = twins.decode()?.entries.into_iter();
-    let mut pair = |(identity, version): (Identity, Commit)| match twins.next() {
-        Some(((id, twin, packed), twin_version)) if id == identity.id => {
-            let session = sessions.get(&id);
-            Ok(LoadedRow::new((identity, version.0), (twin, packed, twin_version.0), session))
+) -> Result<Loaded> {
+    let mut rows = Vec::new();
+    for (identities, twins) in pages {
+        let mut twins = twins.decode()?.entries.into_iter();
+        for (identity, version) in identities.decode()?.entries {
+            match twins.next() {
+                Some(((id, twin), twin_version)) if id == identity.id => rows.push(StoredRow {
+                    session: sessions.get(&id).copied(),
+                    identity: (identity, version.0),
+                    twin: (twin, twin_version.0),
+                }),
+                _ => {
+                    let id = identity.id;
+                    return Err(Error::Internal(format!("the store has no twin for '{id}': it is damaged")));
+                }
+            }
         }
-        _ => Err(Error::Internal(format!("the store has no twin for '{}': it is damaged", identity.id))),
-    };
-    identities.decode()?.entries.into_iter().map(&mut pair).collect()
+    }
+    Ok(index.prepare(source, rows))
 }

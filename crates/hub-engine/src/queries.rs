@@ -31,10 +31,17 @@ use scan::{Found, Scan};
 pub struct QueryPage {
     /// What kind of rows they are.
     pub item_type: ItemType,
-    /// The rows.
-    pub rows: Vec<Value>,
+    /// The rows, each as JSON text.
+    pub rows: Vec<String>,
     /// Pass it back, with the same query, for the next page. `None` on the last.
     pub continuation: Option<String>,
+}
+
+impl QueryPage {
+    /// The rows again, for whoever does not only hand them on.
+    pub fn values(&self) -> Vec<Value> {
+        self.rows.iter().map(|row| serde_json::from_str(row).expect("printed here")).collect()
+    }
 }
 
 /// Where a page begins.
@@ -112,7 +119,11 @@ impl Hub {
         if is_explained {
             let took = self.clock.now().since(begun);
             let row = explain::row(query, &scan, rows.len(), took);
-            return Ok(QueryPage { item_type: ItemType::Raw, rows: vec![row], continuation: None });
+            return Ok(QueryPage {
+                item_type: ItemType::Raw,
+                rows: vec![row.to_string()],
+                continuation: None,
+            });
         }
         let next = next.filter(|next| query.top().is_none_or(|top| next.given < top));
         let continuation = next.map(|next| self.make_token(text, next.given, next.last.as_deref()));
@@ -175,14 +186,14 @@ async fn scanned_page(
     scan: &mut Scan<'_>,
     mut place: Place,
     rows_max: usize,
-) -> Result<(Vec<Value>, Option<Place>)> {
+) -> Result<(Vec<String>, Option<Place>)> {
     let mut rows = Vec::new();
     while let Some(found) = scan.next().await? {
         if rows.len() == rows_max {
             place.given += rows.len() as u64;
             return Ok((rows, Some(place)));
         }
-        rows.push(found.with_row(|row| query.project(row)));
+        rows.push(found.show(query));
         place.last = Some(found.name());
     }
     Ok((rows, None))
@@ -194,7 +205,7 @@ async fn whole_page<'q>(
     scan: &mut Scan<'q>,
     place: Place,
     rows_max: usize,
-) -> Result<(Vec<Value>, Option<Place>)> {
+) -> Result<(Vec<String>, Option<Place>)> {
     let begin = usize::try_from(place.given).unwrap_or(usize::MAX);
     let end = begin.saturating_add(rows_max);
     // One more than the page has, which tells whether there is another.
@@ -205,8 +216,8 @@ async fn whole_page<'q>(
     };
     let next = (end < all.len()).then_some(Place { given: end as u64, last: None });
     let rows = all.iter().take(end).skip(begin).map(|row| match row {
-        WholeRow::Group(value) => value.clone(),
-        WholeRow::Found(found) => found.with_row(|row| query.project(row)),
+        WholeRow::Group(value) => value.to_string(),
+        WholeRow::Found(found) => found.show(query),
     });
     Ok((rows.collect(), next))
 }

@@ -183,6 +183,28 @@ impl Chunk {
         paths.account(id, after.0 as isize - before.0 as isize, after.1 as isize - before.1 as isize);
     }
 
+    /// Gives the columns other numbers, and accounts for them. Rows of a path without one are marked.
+    pub fn number_columns(&mut self, numbers: &[Option<PathId>], paths: &mut Paths) {
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for (id, column) in std::mem::take(&mut self.columns) {
+            match numbers[id as usize] {
+                Some(id) if paths.is_indexed(id) => {
+                    paths.account(id, column.present() as isize, column.bytes() as isize);
+                    columns.push((id, column));
+                }
+                // The path was given up: it is looked up in the twins.
+                Some(_) => {}
+                None => {
+                    let rows = (0..self.positions() as u16)
+                        .filter(|at| column.get(usize::from(*at)) != Cell::Absent);
+                    rows.collect::<Vec<_>>().into_iter().for_each(|position| self.mark(position));
+                }
+            }
+        }
+        columns.sort_unstable_by_key(|(id, _)| *id);
+        self.columns = columns;
+    }
+
     /// Drops a path.
     pub fn drop_column(&mut self, id: PathId) {
         self.columns.retain(|(known, _)| *known != id);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hub_domain::identity::{Authentication, Identity, Status};
 use hub_domain::query::{Aggregation, Query, TopRows, testing};
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{Properties, Stamp};
+use hub_domain::twin::{PackedTwin, Properties, Stamp};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -328,7 +328,7 @@ fn ids(mut selection: Selection<'_>, rows_max: usize) -> Vec<TwinId> {
     let mut ids = Vec::new();
     while ids.len() < rows_max {
         match selection.next() {
-            Next::Found(entry) => ids.push(entry.id().clone()),
+            Next::Found(row) => ids.push(row.id().clone()),
             Next::Pause => {}
             Next::End => break,
         }
@@ -366,6 +366,28 @@ fn indexed(query: &Query, index: &Index) -> (Vec<String>, usize) {
         all.iter().map(TwinId::to_string).collect()
     };
     (answer, count as usize)
+}
+
+/// An index that was filled at once with what the other came to row by row.
+fn loaded(limits: Limits, model: &Model) -> Index {
+    let index = Index::with_limits(limits);
+    for source in [Source::Devices, Source::Modules] {
+        let of_source = |entry: &&Arc<Entry>| entry.id().is_module() == (source == Source::Modules);
+        let entries: Vec<_> = model.values().filter(of_source).collect();
+        for some in entries.chunks(limits.chunk_rows_max + 1) {
+            let rows = some.iter().map(|entry| StoredRow {
+                identity: (Identity::clone(&entry.identity), entry.identity_version),
+                twin: (PackedTwin::new(&entry.twin), entry.twin_version),
+                session: None,
+            });
+            index.load(index.prepare(source, rows.collect()));
+        }
+    }
+    for entry in model.values().filter(|entry| entry.live.connection().connected) {
+        let row = index.get(entry.id()).expect("it was loaded");
+        index.set_connected(entry.id(), &row.live, true, Timestamp::NEVER);
+    }
+    index
 }
 
 /// The accounts are those of the columns that there are, and no path or chunk is left behind.
@@ -445,7 +467,7 @@ impl Reader {
         for _ in 0..rows_max {
             last = loop {
                 match selection.next() {
-                    Next::Found(entry) => break Some(entry),
+                    Next::Found(row) => break Some(row.open()),
                     Next::Pause => {}
                     Next::End => break None,
                 }
@@ -512,8 +534,15 @@ proptest! {
             prop_assert_eq!(ids(selection, usize::MAX), expected, "begun before: {}", query);
         }
         check_accounts(&index, &model);
+        let loaded = loaded(limits, &model);
+        check_accounts(&loaded, &model);
+        prop_assert_eq!(loaded.counts(), index.counts());
+        let configuration = ConfigurationId::parse("a").expect("an id");
+        prop_assert_eq!(loaded.configuration_counts(&configuration), index.configuration_counts(&configuration));
         for query in &queries {
-            prop_assert_eq!(indexed(query, &index), plain(query, &model), "{}", query);
+            let expected = plain(query, &model);
+            prop_assert_eq!(&indexed(query, &index), &expected, "{}", query);
+            prop_assert_eq!(&indexed(query, &loaded), &expected, "loaded: {}", query);
         }
         for id in model.keys().cloned().collect::<Vec<_>>() {
             index.apply(1000, &[Change::Deleted(id)]);

@@ -39,7 +39,7 @@ impl Entry {
     }
 }
 
-/// A row as the index keeps it.
+/// A row as the index keeps it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Slot {
     /// One of those that were written last.
@@ -51,11 +51,11 @@ pub enum Slot {
 /// An entry whose twin is packed.
 #[derive(Debug)]
 pub struct PackedEntry {
-    identity: Arc<Identity>,
-    identity_version: u64,
-    twin: PackedTwin,
-    twin_version: u64,
-    live: Arc<Live>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) identity_version: u64,
+    pub(crate) twin: PackedTwin,
+    pub(crate) twin_version: u64,
+    pub(crate) live: Arc<Live>,
 }
 
 impl Slot {
@@ -76,6 +76,14 @@ impl Slot {
         match self {
             Slot::Open(entry) => &entry.identity.id,
             Slot::Packed(entry) => &entry.identity.id,
+        }
+    }
+
+    /// The text of its [document](Entry::document), made without opening it.
+    pub fn print(&self) -> String {
+        match self {
+            Slot::Open(entry) => PackedTwin::new(&entry.twin).print(&entry.identity, entry.live.connection()),
+            Slot::Packed(packed) => packed.twin.print(&packed.identity, packed.live.connection()),
         }
     }
 
@@ -107,33 +115,6 @@ impl Slot {
             Slot::Open(_) => 0,
             Slot::Packed(packed) => packed.twin.bytes(),
         }
-    }
-}
-
-/// An entry as the store held it, made ready apart from the index, so that many can be made at once.
-#[derive(Debug)]
-pub struct LoadedRow {
-    pub(crate) entry: Entry,
-    pub(crate) packed: Slot,
-}
-
-impl LoadedRow {
-    /// Of an identity and its twin, with the versions of their rows, and its session, if there is one.
-    pub fn new(
-        (identity, identity_version): (Identity, u64),
-        (twin, packed, twin_version): (Twin, PackedTwin, u64),
-        session: Option<&StoredSession>,
-    ) -> Self {
-        let (identity, live) = (Arc::new(identity), Arc::new(Live::new(session)));
-        let entry = Entry {
-            identity: identity.clone(),
-            identity_version,
-            twin: Arc::new(twin),
-            twin_version,
-            live: live.clone(),
-        };
-        let packed = PackedEntry { identity, identity_version, twin: packed, twin_version, live };
-        Self { packed: Slot::Packed(Arc::new(packed)), entry }
     }
 }
 

@@ -12,6 +12,7 @@ mod entry;
 mod follow;
 mod groups;
 mod limits;
+mod load;
 mod memory;
 mod paths;
 mod row;
@@ -29,15 +30,15 @@ use hub_domain::query::{Condition, Path, Query};
 use hub_domain::time::Timestamp;
 use hub_domain::twin::{ConfigurationStatus, Twin};
 
-pub use entry::{Entry, Live, LoadedRow};
+pub use entry::{Entry, Live, Slot};
 pub use follow::Follow;
-pub use limits::Limits;
+pub use limits::{CHUNK_ROWS_MAX, Limits};
+pub use load::{Loaded, StoredRow};
 pub use memory::Memory;
 pub use paths::PathMemory;
 pub use selection::{Next, Selection, Work};
 pub use watched::{Moment, Sink, Step, Told};
 
-use entry::Slot;
 use paths::Paths;
 use table::{Shared, Table};
 use watched::{Side, Watched};
@@ -138,46 +139,25 @@ impl State {
     }
 
     fn count(&mut self, entry: &Entry, by: i64) {
-        let add = |counter: &mut u64| *counter = counter.wrapping_add_signed(by);
-        for (id, status) in &entry.twin.configurations {
-            let fares = self.fares.entry(id.clone()).or_default();
-            match status {
-                ConfigurationStatus::Targeted => add(&mut fares.targeted),
-                ConfigurationStatus::Applied => add(&mut fares.applied),
-            }
-            if *fares == Fares::default() {
-                self.fares.remove(id);
-            }
-        }
-        if entry.id().is_module() {
-            add(&mut self.counts.modules);
-            return;
-        }
-        add(&mut self.counts.devices);
-        if entry.identity.status == Status::Enabled {
-            add(&mut self.counts.enabled);
-        }
+        count_fares(&mut self.fares, &entry.twin.configurations, by);
+        count_identity(&mut self.counts, &entry.identity, by);
     }
 
     fn insert(&mut self, entry: Entry, former: Option<&Arc<Entry>>, moved: &mut Moved, limits: &Limits) {
         let entry = Arc::new(entry);
         moved.note(entry.id(), former, Some(&entry));
-        self.put(&entry, Slot::Open(entry.clone()), former.map(AsRef::as_ref), limits);
+        self.count(&entry, 1);
+        if let Some(former) = former {
+            self.count(former, -1);
+        }
+        let (table, shared) = self.table(entry.id(), limits);
+        table.insert(&entry, former.map(AsRef::as_ref), shared);
         self.open.push_back(entry);
         while self.open.len() > limits.open_twins_max
             && let Some(entry) = self.open.pop_front()
         {
             self.table(entry.id(), limits).0.pack(&entry);
         }
-    }
-
-    fn put(&mut self, entry: &Entry, row: Slot, former: Option<&Entry>, limits: &Limits) {
-        self.count(entry, 1);
-        if let Some(former) = former {
-            self.count(former, -1);
-        }
-        let (table, shared) = self.table(entry.id(), limits);
-        table.insert(entry, row, former, shared);
     }
 
     /// Gives up paths until the rest is not too large.
@@ -187,6 +167,41 @@ impl State {
             self.devices.drop_column(id);
             self.modules.drop_column(id);
         }
+    }
+}
+
+/// Counts the twins of configurations.
+fn count_fares(
+    fares: &mut HashMap<ConfigurationId, Fares>,
+    configurations: &BTreeMap<ConfigurationId, ConfigurationStatus>,
+    by: i64,
+) {
+    for (id, status) in configurations {
+        let one = match status {
+            ConfigurationStatus::Targeted => Fares { targeted: 1, applied: 0 },
+            ConfigurationStatus::Applied => Fares { targeted: 0, applied: 1 },
+        };
+        add_fares(fares, id.clone(), one, by);
+    }
+}
+
+fn add_fares(fares: &mut HashMap<ConfigurationId, Fares>, id: ConfigurationId, more: Fares, by: i64) {
+    let sum = fares.entry(id.clone()).or_default();
+    sum.targeted = sum.targeted.wrapping_add_signed(by * more.targeted as i64);
+    sum.applied = sum.applied.wrapping_add_signed(by * more.applied as i64);
+    if *sum == Fares::default() {
+        fares.remove(&id);
+    }
+}
+
+fn count_identity(counts: &mut Counts, identity: &Identity, by: i64) {
+    let add = |counter: &mut u64| *counter = counter.wrapping_add_signed(by);
+    if identity.id.is_module() {
+        return add(&mut counts.modules);
+    }
+    add(&mut counts.devices);
+    if identity.status == Status::Enabled {
+        add(&mut counts.enabled);
     }
 }
 
@@ -204,12 +219,29 @@ impl Index {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts in what the store held at start; none of it is in the index yet.
-    pub fn load(&self, rows: Vec<LoadedRow>) {
+    /// Makes ready what the store held at start, some thousand rows of one source in the order of their ids. Takes no lock.
+    pub fn prepare(&self, source: Source, rows: Vec<StoredRow>) -> Loaded {
+        Loaded::new(source, rows, &self.limits)
+    }
+
+    /// Hangs in what was made ready: in order, no row is in the index yet, and all that are come before them.
+    pub fn load(&self, loaded: Loaded) {
+        let Loaded { source, chunks, paths, counts, fares } = loaded;
         let mut state = self.write();
-        for LoadedRow { entry, packed } in rows {
-            state.put(&entry, packed, None, &self.limits);
+        let state = &mut *state;
+        let numbers = state.paths.adopt(&paths, &self.limits);
+        let table = match source {
+            Source::Devices => &mut state.devices,
+            Source::Modules => &mut state.modules,
+        };
+        for mut chunk in chunks {
+            chunk.number_columns(&numbers, &mut state.paths);
+            table.append(chunk);
         }
+        state.counts.devices += counts.devices;
+        state.counts.enabled += counts.enabled;
+        state.counts.modules += counts.modules;
+        fares.into_iter().for_each(|(id, more)| add_fares(&mut state.fares, id, more, 1));
         state.shrink(&self.limits);
     }
 

@@ -122,6 +122,17 @@ impl Paths {
         Some(id)
     }
 
+    /// Makes the paths of another tree known here: the number of each by its number there, `None` for one too many.
+    pub fn adopt(&mut self, other: &Paths, limits: &Limits) -> Vec<Option<PathId>> {
+        let mut numbers: Vec<Option<PathId>> = (0..SYSTEM_NAMES.len() as PathId).map(Some).collect();
+        // Nothing was ever released there, so each comes behind its parent.
+        for Node { parent, name, .. } in &other.nodes[SYSTEM_NAMES.len()..] {
+            let number = numbers[*parent as usize].and_then(|parent| self.child_or_new(parent, name, limits));
+            numbers.push(number);
+        }
+        numbers
+    }
+
     /// Paths that are known besides those that always are.
     fn len(&self) -> usize {
         self.nodes.len() - self.free.len() - SYSTEM_NAMES.len()

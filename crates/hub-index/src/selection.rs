@@ -10,7 +10,7 @@ use hub_domain::query::{Aggregation, Condition, Datum, Path, Plan, Query, Term, 
 use crate::cell::Cell;
 use crate::chunk::Chunk;
 use crate::column::{IN, Mask, OPEN, OUT, Question};
-use crate::entry::Entry;
+use crate::entry::Slot;
 use crate::groups;
 use crate::paths::{Paths, Place};
 use crate::row::{ColumnRow, OneValue, Places};
@@ -54,7 +54,7 @@ struct Current {
 #[derive(Debug)]
 pub enum Next {
     /// A row that matches.
-    Found(Arc<Entry>),
+    Found(Slot),
     /// Nothing yet: others should get a turn before the next call.
     Pause,
     /// There are no more.
@@ -138,7 +138,7 @@ impl<'q> Selection<'q> {
             };
             if is_in {
                 self.effort += TWIN_EFFORT;
-                return Next::Found(current.chunk.entry(position));
+                return Next::Found(current.chunk.slot(position).clone());
             }
         }
     }
@@ -179,7 +179,7 @@ impl<'q> Selection<'q> {
     }
 
     /// Shows some rows to `top`; `false` when it has seen all. Others should get a turn before the next call.
-    pub fn order_some(&mut self, query: &Query, top: &mut TopRows<Arc<Entry>>) -> bool {
+    pub fn order_some(&mut self, query: &Query, top: &mut TopRows<Slot>) -> bool {
         loop {
             let current = match self.settled() {
                 Settled::Chunk(current) => current,
@@ -190,7 +190,7 @@ impl<'q> Selection<'q> {
             self.effort += rows.len() as u64 * ROW_EFFORT;
             for position in rows.iter() {
                 let row = ColumnRow::new(&current.chunk, *position, &self.places);
-                top.offer(query.sort_key(&row), || current.chunk.entry(*position));
+                top.offer(query.sort_key(&row), || current.chunk.slot(*position).clone());
             }
         }
     }

@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hub_domain::twin::Properties;
+use hub_domain::id::ConfigurationId;
+use hub_domain::identity::Identity;
+use hub_domain::twin::{ConfigurationStatus, Properties};
 use serde_json::{Map, Value};
 
 use crate::cell::Cell;
 use crate::chunk::Chunk;
-use crate::entry::Entry;
+use crate::entry::{Entry, Live};
 use crate::limits::Limits;
 use crate::paths::{self, PathId, Paths};
 
 type Object = Map<String, Value>;
+type Configurations = BTreeMap<ConfigurationId, ConfigurationStatus>;
 
 /// Writes the cells of one row.
 pub struct Shredder<'s> {
@@ -39,7 +42,9 @@ impl Shredder<'_> {
         self.section(paths::DESIRED, paths::DESIRED_VERSION, old.map(desired), new.map(desired));
         let reported: fn(&Entry) -> &Properties = |entry| &entry.twin.reported;
         self.section(paths::REPORTED, paths::REPORTED_VERSION, old.map(reported), new.map(reported));
-        self.configurations(old, new);
+        let none = BTreeMap::new();
+        let former = old.map_or(&none, |entry| &entry.twin.configurations);
+        self.configurations(former, new.map_or(&none, |entry| &entry.twin.configurations));
     }
 
     fn section(
@@ -57,37 +62,44 @@ impl Shredder<'_> {
     }
 
     fn identity(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
-        if let (Some(old), Some(new)) = (old, new)
-            && Arc::ptr_eq(&old.identity, &new.identity)
-        {
-            return;
-        }
-        type Field = fn(&Entry) -> Option<&str>;
-        let fields: [(PathId, Field); 4] = [
-            (paths::STATUS, |entry| Some(entry.identity.status.as_str())),
-            (paths::STATUS_REASON, |entry| entry.identity.status_reason.as_deref()),
-            (paths::AUTHENTICATION_TYPE, |entry| Some(entry.identity.authentication.kind())),
-            (paths::MODULE_ID, |entry| entry.identity.id.module.as_ref().map(|module| module.as_str())),
-        ];
-        for (id, field) in fields {
-            self.text_of(id, old.and_then(field), new.and_then(field));
-        }
-        let edge = |entry: Option<&Entry>| match entry {
-            Some(entry) if !entry.id().is_module() => Cell::Bool(entry.identity.edge),
-            _ => Cell::Absent,
-        };
-        self.put_changed(paths::EDGE, edge(old), edge(new));
         match (old, new) {
-            (None, Some(new)) => self.put(paths::CONNECTION_STATE, Cell::Text(new.live.connection().state())),
-            (Some(_), None) => self.put(paths::CONNECTION_STATE, Cell::Absent),
+            (None, Some(new)) => self.new_identity(&new.identity, &new.live),
+            (Some(old), new) if new.is_none_or(|new| !Arc::ptr_eq(&old.identity, &new.identity)) => {
+                self.fields(Some(&old.identity), new.map(|new| &*new.identity));
+                if new.is_none() {
+                    self.put(paths::CONNECTION_STATE, Cell::Absent);
+                }
+            }
             _ => {}
         }
     }
 
-    fn configurations(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
-        let none = BTreeMap::new();
-        let old = old.map_or(&none, |entry| &entry.twin.configurations);
-        let new = new.map_or(&none, |entry| &entry.twin.configurations);
+    /// The cells of an identity that has none yet.
+    pub fn new_identity(&mut self, identity: &Identity, live: &Live) {
+        self.fields(None, Some(identity));
+        self.put(paths::CONNECTION_STATE, Cell::Text(live.connection().state()));
+    }
+
+    fn fields(&mut self, old: Option<&Identity>, new: Option<&Identity>) {
+        type Field = fn(&Identity) -> Option<&str>;
+        let fields: [(PathId, Field); 4] = [
+            (paths::STATUS, |identity| Some(identity.status.as_str())),
+            (paths::STATUS_REASON, |identity| identity.status_reason.as_deref()),
+            (paths::AUTHENTICATION_TYPE, |identity| Some(identity.authentication.kind())),
+            (paths::MODULE_ID, |identity| identity.id.module.as_ref().map(|module| module.as_str())),
+        ];
+        for (id, field) in fields {
+            self.text_of(id, old.and_then(field), new.and_then(field));
+        }
+        let edge = |identity: Option<&Identity>| match identity {
+            Some(identity) if !identity.id.is_module() => Cell::Bool(identity.edge),
+            _ => Cell::Absent,
+        };
+        self.put_changed(paths::EDGE, edge(old), edge(new));
+    }
+
+    /// The cells of the configurations that are listed.
+    pub fn configurations(&mut self, old: &Configurations, new: &Configurations) {
         for (id, status) in new.iter().filter(|(id, status)| old.get(id) != Some(status)) {
             self.put_child(paths::CONFIGURATIONS, id.as_str(), Cell::Text(status.as_str()));
         }
@@ -111,6 +123,15 @@ impl Shredder<'_> {
         }
     }
 
+    /// The path of a member; if there are too many, the row is marked.
+    pub fn child_or_mark(&mut self, parent: PathId, name: &str) -> Option<PathId> {
+        let child = self.paths.child_or_new(parent, name, self.limits);
+        if child.is_none() {
+            self.chunk.mark(self.position);
+        }
+        child
+    }
+
     /// Everything below a path.
     fn members(&mut self, parent: PathId, old: Option<&Object>, new: Option<&Object>) {
         for (name, value) in new.into_iter().flatten() {
@@ -118,9 +139,8 @@ impl Shredder<'_> {
             if former == Some(value) {
                 continue;
             }
-            match self.paths.child_or_new(parent, name, self.limits) {
-                Some(child) => self.value(child, former, Some(value)),
-                None => self.chunk.mark(self.position),
+            if let Some(child) = self.child_or_mark(parent, name) {
+                self.value(child, former, Some(value));
             }
         }
         for (name, former) in old.into_iter().flatten() {
@@ -160,7 +180,8 @@ impl Shredder<'_> {
         }
     }
 
-    fn put(&mut self, id: PathId, cell: Cell<'_>) {
+    /// Writes a cell.
+    pub fn put(&mut self, id: PathId, cell: Cell<'_>) {
         if self.paths.is_indexed(id) {
             self.chunk.set(id, self.position, cell, self.paths, self.limits);
         }

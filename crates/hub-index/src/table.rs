@@ -53,8 +53,14 @@ impl Table {
         &self.chunks[after.map_or(0, |id| self.chunk_of(id)).min(self.chunks.len())..]
     }
 
-    /// Puts in an entry, kept as `row`, in place of `former`, which is what the table has of the same id.
-    pub fn insert(&mut self, entry: &Entry, row: Slot, former: Option<&Entry>, shared: Shared<'_>) {
+    /// Puts a chunk behind all others.
+    pub fn append(&mut self, chunk: Chunk) {
+        self.chunks.push(Arc::new(chunk));
+    }
+
+    /// Puts in an entry in place of `former`, which is what the table has of the same id.
+    pub fn insert(&mut self, entry: &Arc<Entry>, former: Option<&Entry>, shared: Shared<'_>) {
+        let row = Slot::Open(entry.clone());
         let mut number = self.chunk_of(entry.id());
         if self.chunks.is_empty() {
             self.chunks.push(Arc::default());

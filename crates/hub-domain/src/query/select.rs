@@ -72,6 +72,11 @@ impl Query {
         })
     }
 
+    /// Whether the answer shows rows whole.
+    pub fn shows_all(&self) -> bool {
+        self.select == Select::All
+    }
+
     /// What the answer shows of `row`: all of it, or an object of the selected columns, where what the row does not
     /// have is left out. Aggregates have no value in a single row and are left out too.
     pub fn project(&self, row: &dyn Row) -> Value {

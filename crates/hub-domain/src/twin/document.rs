@@ -1,13 +1,17 @@
 //! A twin together with what the registry and the sessions know of its owner: the document that back
 //! ends read and queries look at (S 4.1).
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::Twin;
 use super::ownership::configurations;
+use super::{ConfigurationStatus, Twin};
+use crate::id::ConfigurationId;
 use crate::identity::{Authentication, Identity};
 use crate::json::Object;
 use crate::time::Timestamp;
+use crate::version::Etag;
 
 /// What the live side knows of a device or module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,52 +47,74 @@ pub struct TwinDocument<'a> {
 }
 
 impl TwinDocument<'_> {
-    /// The whole document in the order and shape of S 4.1.
+    /// The whole document in the shape of S 4.1.
     pub fn to_json(&self) -> Value {
-        let Self { identity, twin, connection } = self;
-        let mut object = Object::new();
-        let mut put = |key: &str, value: Value| {
-            object.insert(key.into(), value);
-        };
-        put("deviceId", identity.id.device.as_str().into());
-        if let Some(module) = &identity.id.module {
-            put("moduleId", module.as_str().into());
-        }
-        put("etag", twin.etag().as_str().into());
-        put("deviceEtag", identity.etag().as_str().into());
-        put("status", identity.status.as_str().into());
-        if let Some(reason) = &identity.status_reason {
-            put("statusReason", reason.as_str().into());
-        }
-        put("statusUpdateTime", identity.status_updated.to_string().into());
-        put("connectionState", connection.state().into());
-        put("lastActivityTime", connection.last_activity.to_string().into());
-        put("cloudToDeviceMessageCount", 0.into());
-        put("authenticationType", identity.authentication.kind().into());
-        put("x509Thumbprint", thumbprints(&identity.authentication));
-        put("modelId", twin.model_id.as_deref().unwrap_or_default().into());
-        put("version", twin.version().into());
+        let Self { identity, twin, connection } = *self;
+        let mut object = head(&Head {
+            identity,
+            etag_counter: twin.etag_counter,
+            version: twin.version(),
+            model_id: twin.model_id.as_deref(),
+            configurations: &twin.configurations,
+            connection,
+        });
         if !twin.tags.is_empty() {
-            put("tags", Value::Object(twin.tags.clone()));
+            object.insert("tags".into(), Value::Object(twin.tags.clone()));
         }
-        put(
-            "properties",
-            json!({ "desired": twin.desired.to_service_json(), "reported": twin.reported.to_service_json() }),
-        );
-        if let Some(configurations) = configurations(twin) {
-            put("configurations", configurations);
-        }
-        if !identity.id.is_module() {
-            put("capabilities", json!({ "iotEdge": identity.edge }));
-        }
-        if let Some(scope) = &identity.device_scope {
-            put("deviceScope", scope.as_str().into());
-        }
-        if !identity.parent_scopes.is_empty() {
-            put("parentScopes", identity.parent_scopes.clone().into());
-        }
+        let properties =
+            json!({ "desired": twin.desired.to_service_json(), "reported": twin.reported.to_service_json() });
+        object.insert("properties".into(), properties);
         Value::Object(object)
     }
+}
+
+/// All of a document but tags and properties.
+pub(super) struct Head<'a> {
+    pub identity: &'a Identity,
+    pub etag_counter: u64,
+    pub version: u64,
+    pub model_id: Option<&'a str>,
+    pub configurations: &'a BTreeMap<ConfigurationId, ConfigurationStatus>,
+    pub connection: Connection,
+}
+
+pub(super) fn head(head: &Head<'_>) -> Object {
+    let Head { identity, connection, .. } = head;
+    let mut object = Object::new();
+    let mut put = |key: &str, value: Value| {
+        object.insert(key.into(), value);
+    };
+    put("deviceId", identity.id.device.as_str().into());
+    if let Some(module) = &identity.id.module {
+        put("moduleId", module.as_str().into());
+    }
+    put("etag", Etag::of_twin(head.etag_counter).as_str().into());
+    put("deviceEtag", identity.etag().as_str().into());
+    put("status", identity.status.as_str().into());
+    if let Some(reason) = &identity.status_reason {
+        put("statusReason", reason.as_str().into());
+    }
+    put("statusUpdateTime", identity.status_updated.to_string().into());
+    put("connectionState", connection.state().into());
+    put("lastActivityTime", connection.last_activity.to_string().into());
+    put("cloudToDeviceMessageCount", 0.into());
+    put("authenticationType", identity.authentication.kind().into());
+    put("x509Thumbprint", thumbprints(&identity.authentication));
+    put("modelId", head.model_id.unwrap_or_default().into());
+    put("version", head.version.into());
+    if let Some(configurations) = configurations(head.configurations) {
+        put("configurations", configurations);
+    }
+    if !identity.id.is_module() {
+        put("capabilities", json!({ "iotEdge": identity.edge }));
+    }
+    if let Some(scope) = &identity.device_scope {
+        put("deviceScope", scope.as_str().into());
+    }
+    if !identity.parent_scopes.is_empty() {
+        put("parentScopes", identity.parent_scopes.clone().into());
+    }
+    object
 }
 
 /// `{"primaryThumbprint": …, "secondaryThumbprint": …}` with nulls for what is not there.

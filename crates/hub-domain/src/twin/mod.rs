@@ -24,7 +24,7 @@ pub use changes::{PathChange, PathChanges};
 pub use document::{Connection, TwinDocument};
 pub use metadata::Metadata;
 pub use ownership::{ConfigurationStatus, WrittenBy};
-pub use packed::{Malformed, PackedTwin};
+pub use packed::{Malformed, PackedTwin, Shown, Summary, VisitedSection, Visitor};
 pub use properties::{Properties, Stamp};
 pub use record::{SectionRecord, TwinRecord};
 

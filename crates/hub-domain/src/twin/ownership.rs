@@ -1,6 +1,7 @@
 //! What configurations leave in a twin: who wrote a desired property, and how each configuration fares here (S 4.1, 8.3).
 //! It must cost a twin without configurations next to nothing: there may be a million of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -93,7 +94,7 @@ fn not_configured(values: &Object, metadata: &super::Metadata) -> Object {
 }
 
 /// The twin's `configurations` by id; `None` when there are none.
-pub(super) fn configurations(twin: &super::Twin) -> Option<Value> {
-    let entries = twin.configurations.iter().map(|(id, status)| (id.to_string(), status.to_json()));
-    (!twin.configurations.is_empty()).then(|| Value::Object(entries.collect::<Object>()))
+pub(super) fn configurations(all: &BTreeMap<ConfigurationId, ConfigurationStatus>) -> Option<Value> {
+    let entries = all.iter().map(|(id, status)| (id.to_string(), status.to_json()));
+    (!all.is_empty()).then(|| Value::Object(entries.collect::<Object>()))
 }

@@ -7,13 +7,19 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use serde_json::{Number, Value};
+use serde_json::Value;
 
-use super::{Authors, ConfigurationStatus, Metadata, Properties, Stamp, Twin, WrittenBy};
-use crate::actor::Actor;
+use super::{Connection, Metadata, Properties, Stamp, Twin, WrittenBy};
 use crate::id::ConfigurationId;
+use crate::identity::Identity;
 use crate::json::Object;
 use crate::time::Timestamp;
+
+mod open;
+mod print;
+mod walk;
+
+pub use walk::{Shown, Summary, VisitedSection, Visitor};
 
 /// Deepest nesting of values and stamps that is opened: more than any limit of twins lets in.
 const DEPTH_MAX: usize = 128;
@@ -23,6 +29,9 @@ const DEPTH_MAX: usize = 128;
 pub struct Malformed;
 
 type Opened<T> = Result<T, Malformed>;
+
+/// Why reading cannot fail.
+const SOUND: &str = "packed here, or looked at when it was taken from the store";
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -53,10 +62,10 @@ impl PackedTwin {
         Self { bytes: packer.bytes.into_boxed_slice() }
     }
 
-    /// Takes bytes that [`PackedTwin::as_bytes`] gave, and the twin in them.
-    pub fn from_bytes(bytes: &[u8]) -> Result<(Self, Twin), Malformed> {
-        let twin = open(bytes)?;
-        Ok((Self { bytes: bytes.into() }, twin))
+    /// Takes bytes that [`PackedTwin::as_bytes`] gave, once it has looked at all of them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        walk::walk(bytes, &mut walk::Nobody)?;
+        Ok(Self { bytes: bytes.into() })
     }
 
     /// The bytes, for the store.
@@ -64,9 +73,24 @@ impl PackedTwin {
         &self.bytes
     }
 
+    /// The twin in bytes that [`PackedTwin::as_bytes`] gave.
+    pub fn open_bytes(bytes: &[u8]) -> Result<Twin, Malformed> {
+        open::open(bytes)
+    }
+
     /// The twin again, equal in everything.
     pub fn open(&self) -> Twin {
-        open(&self.bytes).expect("packed here, or opened once when it was taken from the store")
+        open::open(&self.bytes).expect(SOUND)
+    }
+
+    /// Shows the values one after the other to a visitor; returns what is beside them.
+    pub fn walk<'p>(&'p self, visitor: &mut impl Visitor<'p>) -> Summary<'p> {
+        walk::walk(&self.bytes, visitor).expect(SOUND)
+    }
+
+    /// The text of the [document](super::TwinDocument) that it is with the rest, made without opening it.
+    pub fn print(&self, identity: &Identity, connection: Connection) -> String {
+        print::print(self, identity, connection)
     }
 
     /// How much memory it takes.
@@ -231,182 +255,17 @@ impl Packer {
     }
 }
 
-fn open(bytes: &[u8]) -> Opened<Twin> {
-    let mut opener = Opener { rest: bytes, writers: Vec::new(), depth: 0 };
-    let twin = Twin {
-        etag_counter: opener.number()?,
-        tags: opener.object()?,
-        desired: opener.section()?,
-        reported: opener.section()?,
-        model_id: opener.option()?.map(str::to_string),
-        configurations: opener.many(Opener::configuration)?,
-        authors: Authors::new(opener.many(Opener::author)?),
-        // Came later.
-        let_in: if opener.rest.is_empty() { BTreeMap::new() } else { opener.many(Opener::let_in)? },
-    };
-    if opener.rest.is_empty() { Ok(twin) } else { Err(Malformed) }
-}
-
-struct Opener<'p> {
-    rest: &'p [u8],
-    writers: Vec<WrittenBy>,
-    depth: usize,
-}
-
-impl<'p> Opener<'p> {
-    fn take(&mut self, count: u64) -> Opened<&'p [u8]> {
-        let count = usize::try_from(count).map_err(|_| Malformed)?;
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed)?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Opened<u8> {
-        let (byte, rest) = self.rest.split_first().ok_or(Malformed)?;
-        self.rest = rest;
-        Ok(*byte)
-    }
-
-    fn number(&mut self) -> Opened<u64> {
-        let mut number = 0;
-        for shift in (0..u64::BITS).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Malformed)
-    }
-
-    fn text_of(&mut self, length: u64) -> Opened<&'p str> {
-        std::str::from_utf8(self.take(length)?).map_err(|_| Malformed)
-    }
-
-    fn text(&mut self) -> Opened<&'p str> {
-        let length = self.number()?;
-        self.text_of(length)
-    }
-
-    fn option(&mut self) -> Opened<Option<&'p str>> {
-        self.number()?.checked_sub(1).map(|length| self.text_of(length)).transpose()
-    }
-
-    /// As many as a number says. Each takes a byte at least, so that a wrong number ends with the bytes.
-    fn many<T, C: FromIterator<T>>(&mut self, one: fn(&mut Self) -> Opened<T>) -> Opened<C> {
-        (0..self.number()?).map(|_| one(self)).collect()
-    }
-
-    /// What is one level deeper.
-    fn below<T>(&mut self, open: impl FnOnce(&mut Self) -> Opened<T>) -> Opened<T> {
-        self.depth += 1;
-        let opened = if self.depth > DEPTH_MAX { Err(Malformed) } else { open(self) };
-        self.depth -= 1;
-        opened
-    }
-
-    fn object(&mut self) -> Opened<Object> {
-        self.many(|opener| Ok((opener.text()?.to_string(), opener.value()?)))
-    }
-
-    fn value(&mut self) -> Opened<Value> {
-        Ok(match self.byte()? {
-            kind::NULL => Value::Null,
-            kind::FALSE => Value::Bool(false),
-            kind::TRUE => Value::Bool(true),
-            kind::POSITIVE => self.number()?.into(),
-            kind::NEGATIVE => (self.number()? as i64).wrapping_neg().into(),
-            kind::FLOAT => {
-                let bytes = self.take(8)?.try_into().map_err(|_| Malformed)?;
-                Value::Number(Number::from_f64(f64::from_le_bytes(bytes)).ok_or(Malformed)?)
-            }
-            kind::TEXT => self.text()?.into(),
-            kind::ARRAY => self.below(|opener| opener.many(Self::value).map(Value::Array))?,
-            kind::OBJECT => Value::Object(self.below(Self::object)?),
-            _ => return Err(Malformed),
-        })
-    }
-
-    fn section(&mut self) -> Opened<Properties> {
-        let version = self.number()?;
-        let values = self.object()?;
-        let parent = Stamp { at: Timestamp::from_ticks(0), version: None, by: None };
-        let metadata = self.node(&parent, &values)?.ok_or(Malformed)?;
-        Ok(Properties { values, metadata, version })
-    }
-
-    fn node(&mut self, parent: &Stamp, values: &Object) -> Opened<Option<Metadata>> {
-        let bits = self.byte()?;
-        if bits == node::NONE {
-            return Ok(None);
-        }
-        let stamp = if bits & node::STAMP == 0 { parent.clone() } else { self.stamp(parent)? };
-        let mut metadata = Metadata::leaf(stamp);
-        if bits & node::CHILDREN == 0 {
-            return Ok(Some(metadata));
-        }
-        let stamp = metadata.stamp.clone();
-        metadata.children = self.below(|opener| opener.children(&stamp, values))?;
-        Ok(Some(metadata))
-    }
-
-    fn children(&mut self, stamp: &Stamp, values: &Object) -> Opened<BTreeMap<String, Metadata>> {
-        let none = Object::new();
-        let mirrored = values.iter().filter_map(|(name, value)| {
-            let child = self.node(stamp, value.as_object().unwrap_or(&none)).transpose()?;
-            Some(child.map(|child| (name.clone(), child)))
-        });
-        let mut children: BTreeMap<_, _> = mirrored.collect::<Opened<_>>()?;
-        for _ in 0..self.number()? {
-            let name = self.text()?.to_string();
-            children.insert(name, self.node(stamp, &none)?.ok_or(Malformed)?);
-        }
-        Ok(children)
-    }
-
-    fn stamp(&mut self, parent: &Stamp) -> Opened<Stamp> {
-        let later = self.number()?;
-        let later = (later >> 1) as i64 ^ -((later & 1) as i64);
-        let at = Timestamp::from_ticks(parent.at.ticks().wrapping_add(later));
-        Ok(Stamp { at, version: NonZeroU64::new(self.number()?), by: self.writer()? })
-    }
-
-    fn writer(&mut self) -> Opened<Option<WrittenBy>> {
-        let Some(number) = self.number()?.checked_sub(1) else { return Ok(None) };
-        if number == self.writers.len() as u64 {
-            let by = WrittenBy::new(self.configuration_id()?, self.number()?, self.byte()? != 0);
-            self.writers.push(by);
-        }
-        self.writers.get(number as usize).cloned().map(Some).ok_or(Malformed)
-    }
-
-    fn configuration_id(&mut self) -> Opened<ConfigurationId> {
-        ConfigurationId::parse(self.text()?).map_err(|_| Malformed)
-    }
-
-    fn configuration(&mut self) -> Opened<(ConfigurationId, ConfigurationStatus)> {
-        let id = self.configuration_id()?;
-        Ok((id, ConfigurationStatus::parse(self.text()?).ok_or(Malformed)?))
-    }
-
-    fn let_in(&mut self) -> Opened<(ConfigurationId, u64)> {
-        Ok((self.configuration_id()?, self.number()?))
-    }
-
-    fn author(&mut self) -> Opened<(u64, Actor)> {
-        Ok((self.number()?, Actor::parse(self.text()?).ok_or(Malformed)?))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::super::tests::any_object;
-    use super::super::{TwinPatch, TwinUpdate, WriteMode};
+    use super::super::{ConfigurationStatus, TwinDocument, TwinPatch, TwinUpdate, WriteMode};
     use super::*;
+    use crate::actor::Actor;
     use crate::id::{JobId, TwinId};
+    use crate::identity::{Authentication, Status};
     use crate::version::Precondition;
 
     fn actor(number: u8) -> Actor {
@@ -431,6 +290,37 @@ mod tests {
             metadata.stamp.by = Some(WrittenBy::new(id, u64::from(*every) << 40, every.is_multiple_of(4)));
         }
         metadata.children.values_mut().for_each(|child| sign(child, every));
+    }
+
+    /// What is taken from the store can be opened and printed.
+    fn check(bytes: &[u8]) {
+        if let Ok(packed) = PackedTwin::from_bytes(bytes) {
+            check_print(&packed);
+        }
+    }
+
+    fn check_print(packed: &PackedTwin) {
+        let id = TwinId::parse("d", None).expect("an id");
+        let identity = Identity {
+            id,
+            generation: "1".into(),
+            etag_counter: 1,
+            status: Status::Enabled,
+            status_reason: Some("\"why\"\n".into()),
+            status_updated: at(1),
+            authentication: Authentication::None,
+            managed_by: None,
+            edge: false,
+            device_scope: None,
+            parent_scopes: Vec::new(),
+        };
+        let twin = packed.open();
+        let document = TwinDocument { identity: &identity, twin: &twin, connection: Connection::NEVER };
+        let printed = packed.print(&identity, Connection::NEVER);
+        let read: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+        // Read again as well, since that may cost a float its last digit.
+        let expected: Value = serde_json::from_str(&document.to_json().to_string()).expect("JSON");
+        assert_eq!(read, expected);
     }
 
     proptest! {
@@ -464,8 +354,9 @@ mod tests {
             }
             let packed = PackedTwin::new(&twin);
             prop_assert_eq!(packed.open(), twin.clone());
-            let (taken, opened) = PackedTwin::from_bytes(packed.as_bytes()).expect("bytes of its own");
-            prop_assert_eq!((taken.as_bytes(), opened), (packed.as_bytes(), twin.clone()));
+            let taken = PackedTwin::from_bytes(packed.as_bytes()).expect("bytes of its own");
+            prop_assert_eq!((taken.as_bytes(), taken.open()), (packed.as_bytes(), twin.clone()));
+            check_print(&packed);
             // What came later may be missing as a whole; nothing else may.
             let former = PackedTwin::new(&Twin { let_in: BTreeMap::new(), ..twin });
             let ends = [former.as_bytes().len(), packed.as_bytes().len()];
@@ -477,14 +368,14 @@ mod tests {
         /// Whatever a damaged disk gives back, it is refused or it is a twin.
         #[test]
         fn damaged_bytes_never_panic(noise in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>()) {
-            let _ = PackedTwin::from_bytes(&noise);
+            check(&noise);
             let mut twin = Twin::new(self::at(1));
             twin.tags.insert("site".into(), json!({"a": [1, -2, 0.5, null, true, "x"]}));
             let mut bytes = PackedTwin::new(&twin).as_bytes().to_vec();
             let at = at % bytes.len();
             for byte in &noise {
                 bytes[at] = *byte;
-                let _ = PackedTwin::from_bytes(&bytes);
+                check(&bytes);
             }
         }
     }

@@ -104,7 +104,7 @@ fn tags<'a>(tags: &'a Object, segments: &[String]) -> Datum<'a> {
 
 fn configured<'a>(twin: &'a Twin, segments: &[String]) -> Datum<'a> {
     let Some((id, rest)) = segments.split_first() else {
-        return configurations(twin).map_or(Datum::Undefined, Datum::from);
+        return configurations(&twin.configurations).map_or(Datum::Undefined, Datum::from);
     };
     // Ids have no upper case, so a linear look by text finds what a parsed id would.
     match (twin.configurations.iter().find(|(known, _)| known.as_str() == id), rest) {

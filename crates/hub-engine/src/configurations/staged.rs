@@ -48,7 +48,7 @@ impl Hub {
         let mut selection = self.index.select(source, condition, [], None);
         loop {
             match selection.next() {
-                Next::Found(entry) => see(&entry),
+                Next::Found(row) => see(&row.open()),
                 Next::Pause => tokio::task::yield_now().await,
                 Next::End => return,
             }

@@ -8,7 +8,7 @@ use hub_domain::id::{DeviceId, JobId, TwinId};
 use hub_domain::job::{JobItem, JobRow, JobSpec};
 use hub_domain::query::{Query, Row, Source as From};
 use hub_domain::retirement::{RetiredRow, Retirement};
-use hub_index::{Entry, Next, Selection, Source};
+use hub_index::{Entry, Next, Selection, Slot, Source};
 use hub_store::{KeyRange, PageLen, keys, tables};
 
 use crate::Hub;
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// A row that matches.
 pub(super) enum Found {
     /// A device or module.
-    Twin(Arc<Entry>),
+    Twin(Slot),
     /// A target of the job with this name.
     Job(JobId, TwinId, JobRow),
     /// A retired device.
@@ -28,16 +28,24 @@ impl Found {
     /// What `use_row` makes of the row.
     pub(super) fn with_row<T>(&self, use_row: impl FnOnce(&dyn Row) -> T) -> T {
         match self {
-            Found::Twin(entry) => use_row(&entry.document()),
+            Found::Twin(row) => use_row(&row.open().document()),
             Found::Job(_, _, row) => use_row(row),
             Found::Retired(_, row) => use_row(&**row),
+        }
+    }
+
+    /// What the query shows of the row.
+    pub(super) fn show(&self, query: &Query) -> String {
+        match self {
+            Found::Twin(row) if query.shows_all() => row.print(),
+            found => found.with_row(|row| query.project(row)).to_string(),
         }
     }
 
     /// Names the row within its source, see [`Scan::new`].
     pub(super) fn name(&self) -> String {
         match self {
-            Found::Twin(entry) => entry.id().to_string(),
+            Found::Twin(row) => row.id().to_string(),
             Found::Job(job, id, _) => format!("{job} {id}"),
             Found::Retired(device, _) => device.to_string(),
         }
@@ -80,12 +88,12 @@ impl<'q> Scan<'q> {
         match self {
             Scan::Twins(selection) => loop {
                 match selection.next() {
-                    Next::Found(entry) => return Ok(Some(Found::Twin(entry))),
+                    Next::Found(row) => return Ok(Some(Found::Twin(row))),
                     Next::Pause => tokio::task::yield_now().await,
                     Next::End => return Ok(None),
                 }
             },
-            Scan::Named(named) => Ok(named.next().map(Found::Twin)),
+            Scan::Named(named) => Ok(named.next().map(|entry| Found::Twin(Slot::Open(entry)))),
             Scan::Jobs(scan) => scan.next().await,
             Scan::Retired(scan) => scan.next().await,
         }

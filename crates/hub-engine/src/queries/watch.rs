@@ -199,9 +199,9 @@ impl QueryWatch {
         let mut found = 0;
         while found < WATCH_PAGE_ROWS {
             match selection.next() {
-                Next::Found(entry) => {
-                    let row = Some(query.project(&entry.document()));
-                    let id = entry.id().clone();
+                Next::Found(row) => {
+                    let id = row.id().clone();
+                    let row = Some(query.project(&row.open().document()));
                     last = Some(id.clone());
                     found += 1;
                     lines.push(Line::Row { step: Step::Enter, position, id, row });

@@ -99,11 +99,12 @@ impl Everything {
                 let id = self.device.as_str().replace('\'', "\\'");
                 let text = format!("SELECT * FROM devices.jobs WHERE deviceId = '{id}'");
                 let page = self.hub.query(&self.who, &text, None, token.as_deref()).await?;
+                let records = page.values().into_iter().map(Part::JobRecord).collect();
                 self.stage = match page.continuation {
                     Some(token) => Stage::JobRecords(Some(token)),
                     None => Stage::Events(None),
                 };
-                Ok(Some(page.rows.into_iter().map(Part::JobRecord).collect()))
+                Ok(Some(records))
             }
             Stage::Events(after) => {
                 let filter = EventFilter { sources: Vec::new(), device: Some(self.device.clone()) };

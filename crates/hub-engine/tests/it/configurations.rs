@@ -167,7 +167,7 @@ async fn a_restart_finishes_what_was_begun() {
     let again = TestHub::on(test.store.clone()).await;
     at_rest(&again).await;
     let count = again.hub.query(&again.owner(), "SELECT COUNT() AS n FROM devices WHERE properties.desired.rate = 5 AND NOT is_defined(properties.desired.old)", None, None).await;
-    assert_eq!(count.expect("counted").rows, [json!({"n": 300})]);
+    assert_eq!(count.expect("counted").values(), [json!({"n": 300})]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,7 +67,7 @@ pub(crate) async fn ended(test: &TestHub, job: &str) -> Job {
 }
 
 pub(crate) async fn rows(test: &TestHub, query: &str) -> Vec<Value> {
-    test.hub.query(&test.owner(), query, None, None).await.expect("an answer").rows
+    test.hub.query(&test.owner(), query, None, None).await.expect("an answer").values()
 }
 
 pub(crate) fn counts(pending: u64, running: u64, succeeded: u64, failed: u64, cancelled: u64) -> JobCounts {
@@ -160,7 +160,7 @@ async fn pages_over_job_records_give_each_once() {
         loop {
             let page =
                 test.hub.query(&test.owner(), &query, Some(2), token.as_deref()).await.expect("a page");
-            for row in &page.rows {
+            for row in &page.values() {
                 assert!(seen.insert(format!("{} {}", row["jobId"], row["deviceId"])), "{query}: {row} twice");
             }
             assert!(!page.rows.is_empty() || expected == 0, "{query}: an empty page");

@@ -29,7 +29,7 @@ async fn all_pages(test: &TestHub, query: &str, page: usize) -> Vec<Vec<Value>> 
     loop {
         let answer =
             test.hub.query(&test.owner(), query, Some(page), token.as_deref()).await.expect("a page");
-        pages.push(answer.rows);
+        pages.push(answer.values());
         token = answer.continuation;
         if token.is_none() {
             return pages;
@@ -94,7 +94,7 @@ async fn tokens_cannot_be_made_up_or_used_for_another_query() {
     let token =
         test.hub.query(&owner, query, Some(2), None).await.expect("a page").continuation.expect("more rows");
     let second = test.hub.query(&owner, query, Some(2), Some(&token)).await.expect("the next page");
-    assert_eq!(second.rows[0]["deviceId"], json!("d002"));
+    assert_eq!(second.values()[0]["deviceId"], json!("d002"));
     let mut bytes = token.clone().into_bytes();
     bytes[25] = if bytes[25] == b'A' { b'B' } else { b'A' };
     let tampered = String::from_utf8(bytes).expect("text");
@@ -121,7 +121,8 @@ async fn a_page_follows_the_last_id_while_devices_come_and_go() {
     test.hub.identity_delete(&owner, &id("d002"), &Precondition::None).await.expect("deleted");
     test.register("d000a").await;
     let second = test.hub.query(&owner, query, Some(3), first.continuation.as_deref()).await.expect("a page");
-    let names: Vec<_> = second.rows.iter().map(|row| row["deviceId"].as_str().expect("an id")).collect();
+    let names: Vec<_> =
+        second.values().into_iter().map(|row| row["deviceId"].as_str().expect("an id").to_owned()).collect();
     assert_eq!(names, ["d003", "d004", "d005"]);
 }
 
@@ -131,9 +132,9 @@ async fn explain_tells_how_the_page_came_about() {
     let explain = |query: &'static str| {
         let test = &test;
         async move {
-            let mut page = test.hub.query(&test.owner(), query, Some(2), None).await.expect("explained");
-            assert_eq!((page.item_type, page.rows.len(), page.continuation), (ItemType::Raw, 1, None));
-            page.rows.remove(0)
+            let page = test.hub.query(&test.owner(), query, Some(2), None).await.expect("explained");
+            assert_eq!((page.item_type, page.rows.len(), &page.continuation), (ItemType::Raw, 1, &None));
+            page.values().remove(0)
         }
     };
     let text = "explain SELECT * FROM devices WHERE tags.site = 'a' AND NOT (tags.n = version OR etag = 'x')";

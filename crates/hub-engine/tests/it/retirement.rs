@@ -46,7 +46,7 @@ pub async fn report(test: &TestHub, name: &str, value: Value) {
 }
 
 async fn rows(test: &TestHub, query: &str) -> Vec<Value> {
-    test.hub.query(&test.owner(), query, None, None).await.expect("an answer").rows
+    test.hub.query(&test.owner(), query, None, None).await.expect("an answer").values()
 }
 
 pub async fn lifecycle(test: &TestHub, name: &str) -> Vec<String> {
@@ -302,7 +302,7 @@ async fn retired_devices_are_queried_and_listed() {
     let token = first.continuation.expect("there is more");
     let next = test.hub.query(&owner, "SELECT deviceId FROM devices.retired", Some(1), Some(&token)).await;
     let next = next.expect("a page");
-    assert_eq!((next.rows, next.continuation), (vec![json!({"deviceId": "d"})], None));
+    assert_eq!((next.values(), next.continuation), (vec![json!({"deviceId": "d"})], None));
 
     let mut listed = Vec::new();
     let mut token = None;

@@ -513,16 +513,16 @@ async fn a_job_lists_its_targets_and_a_target_its_job() {
         test.hub.job_targets(&owner, &job, status, Some(2), token.as_deref()).await.expect("targets")
     };
     let first = list(None, None).await;
-    let second = list(None, first.continuation).await;
+    let second = list(None, first.continuation.clone()).await;
     let ids = |rows: &[Value]| -> Vec<_> { rows.iter().map(|row| row["deviceId"].clone()).collect() };
     assert_eq!(
-        (ids(&first.rows), ids(&second.rows)),
+        (ids(&first.values()), ids(&second.values())),
         (vec![json!("d000"), json!("d001")], vec![json!("d002")])
     );
-    assert_eq!((second.continuation, second.rows[0]["jobId"].as_str()), (None, Some("parent")));
-    assert_eq!(ids(&list(Some(ItemStatus::Failed), None).await.rows), Vec::<Value>::new());
+    assert_eq!((&second.continuation, second.values()[0]["jobId"].as_str()), (&None, Some("parent")));
+    assert_eq!(ids(&list(Some(ItemStatus::Failed), None).await.values()), Vec::<Value>::new());
     let (row, parent) = test.hub.job_target(&test.owner(), &name("parent"), &id("d002")).await.expect("it");
-    assert_eq!((row, parent.spec.id), (second.rows[0].clone(), name("parent")));
+    assert_eq!((row, parent.spec.id), (second.values()[0].clone(), name("parent")));
 
     let none = test.hub.job_target(&test.owner(), &name("parent"), &id("d004")).await.expect_err("no target");
     assert_eq!(none, Error::JobTargetNotFound { job: name("parent"), id: id("d004") });

@@ -45,7 +45,7 @@ async fn writes_are_seen_at_once_and_after_a_restart() {
         .expect("patched");
     let page =
         hub.query(&owner, "SELECT * FROM devices WHERE tags.site = 'a'", None, None).await.expect("a page");
-    assert_eq!(page.rows, [view.document().to_json()]);
+    assert_eq!(page.values(), [view.document().to_json()]);
     let again = TestHub::on(test.store.clone()).await;
     let reread = again.hub.twin_get(&again.owner(), &id("d")).expect("a twin");
     assert_eq!(reread.document().to_json(), view.document().to_json());

@@ -125,7 +125,7 @@ async fn changes_while_the_rows_are_read_are_neither_lost_nor_told_twice() {
     }
     let text = "SELECT tags.n FROM devices WHERE NOT IS_DEFINED(tags.gone)";
     let page = test.hub.query(&test.owner(), text, Some(1000), None).await.expect("an answer");
-    assert_eq!(rows.into_values().flatten().collect::<Vec<_>>(), page.rows);
+    assert_eq!(rows.into_values().flatten().collect::<Vec<_>>(), page.values());
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ pub async fn targets(
     let rows = page_rows(queries::header(&headers, MAX_ITEM_COUNT)?)?;
     let token = queries::header(&headers, CONTINUATION)?;
     let page = hub.job_targets(&who, &from_wire::job_id(&id)?, status.transpose()?, rows, token).await?;
-    Ok(queries::page(&page.rows, page.item_type, page.continuation))
+    Ok(queries::printed(&page))
 }
 
 /// A device as a target of a job, with the job: a child and its parent.

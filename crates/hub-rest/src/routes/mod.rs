@@ -355,11 +355,15 @@ async fn read_body(body: Body) -> Result<Bytes, ApiError> {
     Ok(kept.freeze())
 }
 
+/// A body of JSON that is text already.
+pub(crate) fn json_text(status: StatusCode, text: String) -> Response {
+    (status, [(axum::http::header::CONTENT_TYPE, "application/json; charset=utf-8")], text).into_response()
+}
+
 /// A body as JSON, with the quoted version tag if there is one.
 pub(crate) fn json<T: serde::Serialize>(status: StatusCode, body: &T, etag: Option<&str>) -> Response {
     let text = serde_json::to_string(body).expect("bodies have text keys and go to memory");
-    let kind = [(axum::http::header::CONTENT_TYPE, "application/json; charset=utf-8")];
-    let mut response = (status, kind, text).into_response();
+    let mut response = json_text(status, text);
     if let Some(Ok(etag)) = etag.map(|etag| format!("\"{etag}\"").parse()) {
         response.headers_mut().insert(axum::http::header::ETAG, etag);
     }

@@ -6,9 +6,10 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, post};
 use hub_api::query::{CONTINUATION, ITEM_TYPE, MAX_ITEM_COUNT};
 use hub_domain::query::ItemType;
+use hub_engine::queries::QueryPage;
 use serde::Deserialize;
 
-use super::{Answer, Json, Shared, json};
+use super::{Answer, Json, Shared, json, json_text};
 use crate::auth::Caller;
 use crate::extract::Query;
 use crate::from_wire::{self, Asked};
@@ -35,11 +36,11 @@ async fn query(
     let asked = from_wire::query(&body, in_url.tags.as_deref())?;
     let rows = page_rows(header(&headers, MAX_ITEM_COUNT)?.or(in_url.top.as_deref()))?;
     let token = header(&headers, CONTINUATION)?;
-    let page_of = match asked {
+    let page = match asked {
         Asked::Text(text) => hub.query(&who, &text, rows, token).await?,
         Asked::Document(document) => hub.query_document(&who, &document, rows, token).await?,
     };
-    Ok(page(&page_of.rows, page_of.item_type, page_of.continuation))
+    Ok(printed(&page))
 }
 
 /// A header that is not empty.
@@ -58,12 +59,21 @@ pub fn page_rows(text: Option<&str>) -> Result<Option<usize>, ApiError> {
     text.map(parse).transpose()
 }
 
+/// An answer of the rows of a query.
+pub fn printed(page: &QueryPage) -> Response {
+    let text = ["[", &page.rows.join(","), "]"].concat();
+    with_kind(json_text(StatusCode::OK, text), page.item_type, page.continuation.as_deref())
+}
+
 /// An answer of rows with what kind they are and where the next page begins.
 pub fn page<T: serde::Serialize>(rows: &[T], kind: ItemType, continuation: Option<String>) -> Response {
-    let mut response = json(StatusCode::OK, &rows, None);
+    with_kind(json(StatusCode::OK, &rows, None), kind, continuation.as_deref())
+}
+
+fn with_kind(mut response: Response, kind: ItemType, continuation: Option<&str>) -> Response {
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(ITEM_TYPE), HeaderValue::from_static(kind.name()));
-    if let Some(Ok(token)) = continuation.map(|token| HeaderValue::from_str(&token)) {
+    if let Some(Ok(token)) = continuation.map(HeaderValue::from_str) {
         headers.insert(HeaderName::from_static(CONTINUATION), token);
     }
     response

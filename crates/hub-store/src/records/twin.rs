@@ -89,29 +89,31 @@ pub fn encode(twin: &Twin) -> Bytes {
 
 /// The twin at `key`, and whose it is.
 pub fn decode(key: &Key, row: &[u8]) -> Result<(TwinId, Twin), StoreError> {
-    decode_packed(key, row).map(|(id, twin, _)| (id, twin))
+    let twin = match format_of(key, row)? {
+        (1, json) => first_format(key, parse(key, json)?)?,
+        (2, bytes) => sound(key, PackedTwin::open_bytes(bytes))?,
+        (other, _) => return Err(unknown_format(key, other, 2)),
+    };
+    Ok((id(key)?, twin))
 }
 
-/// Likewise, and as it was packed.
-pub fn decode_packed(key: &Key, row: &[u8]) -> Result<(TwinId, Twin, PackedTwin), StoreError> {
-    let id = name(key, |key| match key {
+/// Likewise, packed.
+pub fn decode_packed(key: &Key, row: &[u8]) -> Result<(TwinId, PackedTwin), StoreError> {
+    match format_of(key, row)? {
+        (2, bytes) => Ok((id(key)?, sound(key, PackedTwin::from_bytes(bytes))?)),
+        _ => decode(key, row).map(|(id, twin)| (id, PackedTwin::new(&twin))),
+    }
+}
+
+fn id(key: &Key) -> Result<TwinId, StoreError> {
+    name(key, |key| match key {
         RowKey::Twin(id) | RowKey::RetiredTwin(id) => Some(id),
         _ => None,
-    })?;
-    match format_of(key, row)? {
-        (1, json) => {
-            let twin = first_format(key, parse(key, json)?)?;
-            let packed = PackedTwin::new(&twin);
-            Ok((id, twin, packed))
-        }
-        (2, bytes) => {
-            let opened = PackedTwin::from_bytes(bytes);
-            let (packed, twin) =
-                opened.map_err(|Malformed| StoreError::corrupt(key, "its content is not a packed twin"))?;
-            Ok((id, twin, packed))
-        }
-        (other, _) => Err(unknown_format(key, other, 2)),
-    }
+    })
+}
+
+fn sound<T>(key: &Key, read: Result<T, Malformed>) -> Result<T, StoreError> {
+    read.map_err(|Malformed| StoreError::corrupt(key, "its content is not a packed twin"))
 }
 
 fn first_format(key: &Key, record: V1In) -> Result<Twin, StoreError> {

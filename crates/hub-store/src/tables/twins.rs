@@ -19,12 +19,12 @@ pub async fn get(store: &dyn Store, id: &TwinId) -> Result<Option<Twin>, StoreEr
     Ok(decode_row(&key, store.get(&key).await?, decode)?.map(|(_, twin)| twin))
 }
 
-/// A page of twins, not decoded yet; each is then there as it was packed, too.
+/// A page of packed twins, not decoded yet.
 pub async fn stored_page(
     store: &dyn Store,
     range: KeyRange,
     limit: PageLen,
-) -> Result<StoredPage<(TwinId, Twin, PackedTwin)>, StoreError> {
+) -> Result<StoredPage<(TwinId, PackedTwin)>, StoreError> {
     StoredPage::read(store, range, limit, decode_packed).await
 }
 
