@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use hub_domain::identity::{Authentication, Identity};
+use hub_domain::query::{Aggregation, QUERY_GROUPS_MAX, TooManyGroups};
 use hub_domain::time::Timestamp;
+use hub_domain::twin::Stamp;
 use proptest::prelude::*;
 
 use super::*;
@@ -80,6 +82,60 @@ proptest! {
             prop_assert_eq!(index.modules_of(&device).len(), expected);
         }
     }
+}
+
+fn put(index: &Index, number: u64, reported: serde_json::Map<String, serde_json::Value>) {
+    let id = TwinId::parse(&format!("d{number}"), None).expect("an id");
+    let mut twin = Twin::new(Timestamp::NEVER);
+    twin.reported.replace(&reported, &Stamp::reported(Timestamp::NEVER));
+    let identity = identity(&id, Status::Enabled);
+    index.apply(number + 1, &[Change::Identity(identity), Change::Twin(id, Arc::new(twin))]);
+}
+
+#[test]
+fn twins_with_thousands_of_paths_of_their_own_are_found_and_take_bounded_memory() {
+    let (index, twins, paths) = (Index::default(), 5, 5000);
+    let path = |number: u64, path: u64| format!("p{number}x{path}");
+    for number in 0..twins {
+        put(&index, number, (0..paths).map(|at| (path(number, at), at.into())).collect());
+    }
+    let memory = index.memory(0);
+    // The first has columns for all of its paths, the second for some.
+    assert_eq!(memory.twins_marked, twins - 1);
+    assert!((paths..limits::INDEX_PATHS_MAX as u64 + 100).contains(&memory.paths_indexed), "{memory:?}");
+    assert!(memory.bytes < 8 << 20, "{memory:?}");
+    for (number, at) in [(0, 0), (1, 0), (1, paths - 1), (twins - 1, paths - 1)] {
+        let text = format!("SELECT * FROM devices WHERE properties.reported.{} = {at}", path(number, at));
+        let query = Query::parse(&text).expect("a query");
+        let mut selection = index.select(Source::Devices, query.condition(), [], None);
+        assert_eq!(selection.count_some(), Some(1), "{text}");
+    }
+    for number in 0..twins {
+        index.apply(100, &[Change::Deleted(TwinId::parse(&format!("d{number}"), None).expect("an id"))]);
+    }
+    assert_eq!(index.memory(0), Memory::default());
+}
+
+#[test]
+fn grouping_by_a_path_that_is_never_the_same_ends_with_words() {
+    let index = Index::default();
+    for number in 0..=QUERY_GROUPS_MAX as u64 {
+        put(&index, number, [("serial".to_owned(), format!("SN-{number}").into())].into_iter().collect());
+    }
+    let text =
+        "SELECT properties.reported.serial, COUNT() AS n FROM devices GROUP BY properties.reported.serial";
+    let query = Query::parse(text).expect("a query");
+    let mut aggregation = Aggregation::new(&query);
+    let mut selection = index.select(Source::Devices, query.condition(), query.read_paths(), None);
+    let refused = loop {
+        match selection.aggregate_some(&mut aggregation) {
+            Ok(true) => {}
+            Ok(false) => panic!("more groups than may be"),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, TooManyGroups);
+    assert_eq!(aggregation.finish().len(), QUERY_GROUPS_MAX);
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use hub_domain::id::TwinId;
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
-use hub_engine::config::{WATCH_BACKLOG_STEPS_MAX, WATCH_QUEUE_STEPS_MAX, WATCHES_MAX};
+use hub_engine::config::{
+    WATCH_BACKLOG_STEPS_MAX, WATCH_QUEUE_STEPS_MAX, WATCH_QUEUE_STEPS_SHARE, WATCHES_MAX,
+};
 use hub_engine::queries::watch::{Lagged, Line, QueryWatch, Step};
 use hub_engine::{Credential, Error};
 use hub_testkit::TestHub;
@@ -157,6 +159,37 @@ async fn a_reader_who_is_too_slow_is_cut_off_and_nobody_else() {
     for other in &mut others {
         assert_eq!(told(other).await.len(), WATCH_QUEUE_STEPS_MAX);
     }
+}
+
+#[tokio::test]
+async fn a_thousand_who_read_nothing_take_bounded_memory_and_stop_nobody() {
+    let test = TestHub::start().await;
+    let (device, token) = test.register("d").await;
+    let who = test.hub.authenticate_device(&device, Credential::Token(&token)).expect("its own token");
+    let mut idle: Vec<_> = (0..1000).map(|_| watch(&test, "SELECT * FROM devices")).collect();
+    let mut reader = watch(&test, "SELECT * FROM devices");
+    for watch in idle.iter_mut().chain([&mut reader]) {
+        told(watch).await;
+    }
+    for n in 0..2 * WATCH_BACKLOG_STEPS_MAX / idle.len() {
+        test.hub.twin_patch_reported(&who, &device, &patch(json!({ "n": n })), None).await.expect("reported");
+        assert_eq!(told(&mut reader).await.len(), 1);
+    }
+    let (mut kept, mut cut) = (0, 0);
+    for watch in &mut idle {
+        loop {
+            match watch.take().await {
+                Ok(lines) if lines.is_empty() => break,
+                Ok(lines) => kept += lines.len(),
+                Err(Lagged) => {
+                    cut += 1;
+                    break;
+                }
+            }
+        }
+    }
+    assert!(kept <= WATCH_BACKLOG_STEPS_MAX + idle.len() * WATCH_QUEUE_STEPS_SHARE, "{kept} steps waited");
+    assert!(cut > 0, "all of them were told everything");
 }
 
 #[tokio::test]
