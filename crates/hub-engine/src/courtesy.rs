@@ -35,6 +35,9 @@ impl Courtesy {
 
     /// Lets others have the processor, and waits for single calls as long as there is `patience` left, which it takes from.
     pub(crate) async fn give_way(&self, patience: &mut Duration) {
+        // First the threads of this and other programs that wait behind this one: a kernel that is not asked takes the
+        // processor away from it only after some milliseconds. Then the tasks of this thread.
+        std::thread::yield_now();
         tokio::task::yield_now().await;
         if *self.single_calls.borrow() == 0 || patience.is_zero() {
             return;

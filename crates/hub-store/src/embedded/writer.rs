@@ -21,6 +21,9 @@ const GROUP_BATCHES_MAX: usize = 1024;
 /// Bytes after which a group takes no further batch.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Rows that are written before other threads may have the processor: some 50 us.
+const TURN_ROWS: usize = 8;
+
 type Answer = Result<Commit, CommitError>;
 
 /// A batch on its way to the writer, with its share of the queue's memory.
@@ -259,15 +262,25 @@ fn conflict(rows: &Rows<'_>, batch: &Batch) -> Result<Option<CommitError>, Failu
 }
 
 fn write_rows(rows: &mut Rows<'_>, batch: &Batch, commit: Commit) -> Result<(), Failure> {
-    for (key, value) in batch.writes() {
+    for (place, (key, value)) in batch.writes().enumerate() {
+        give_way(place);
         match value {
             Some(value) => drop(rows.insert(key.as_bytes(), row::encode(key, commit, value).as_slice())?),
             None => drop(rows.remove(key.as_bytes())?),
         }
     }
     for (index, value) in (0..).zip(batch.appends()) {
+        give_way(index as usize);
         let key = keys::log(commit, index);
         rows.insert(key.as_bytes(), row::encode(&key, commit, value).as_slice())?;
     }
     Ok(())
+}
+
+/// Lets other threads have the processor between some rows. A group may keep it busy for longer than a device takes to answer a
+/// call, and a kernel that is not asked lets whoever was just woken wait for some milliseconds.
+fn give_way(place: usize) {
+    if place.is_multiple_of(TURN_ROWS) {
+        thread::yield_now();
+    }
 }
