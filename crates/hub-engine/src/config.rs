@@ -123,8 +123,8 @@ pub const CONFIGURATION_WAVES_REST: u32 = 10;
 pub const IMPORTS_AT_ONCE_MAX: usize = 4;
 /// Items of an import in one commit. More would make single writes wait longer.
 pub const IMPORT_BATCH_ITEMS: usize = 100;
-/// Commits of one import under way.
-pub const IMPORT_BATCHES_IN_FLIGHT: usize = 4;
+/// Commits of one import under way: enough that lines are made ready while the disk syncs those before.
+pub const IMPORT_BATCHES_IN_FLIGHT: usize = 32;
 /// Identities in one import.
 pub const IMPORT_ITEMS_MAX: usize = 10_000_000;
 /// Tries of a whole batch before its items go one by one.

@@ -8,6 +8,7 @@ use hub_domain::id::{DeviceId, ModuleId, TwinId};
 use hub_domain::identity::{
     Authentication, AuthenticationSpec, Identity, IdentityError, IdentitySpec, Stamps, SymmetricKeys,
 };
+use hub_domain::json::Object;
 use hub_domain::limits::{DEVICE_LIST_MAX, MODULES_PER_DEVICE_MAX};
 use hub_domain::link::CloseReason;
 use hub_domain::rights::Rights;
@@ -15,7 +16,7 @@ use hub_domain::time::Timestamp;
 use hub_domain::twin::{Connection, Twin, TwinRecord, TwinUpdate, WriteMode};
 use hub_domain::version::Precondition;
 use hub_index::{Change, Entry, Source};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::Hub;
 use crate::access::Principal;
@@ -424,18 +425,21 @@ pub(crate) fn put_edge_module(txn: &mut Txn<'_>, id: &TwinId, update: &TwinUpdat
     put_new(txn, id, &spec, update, None, &stamps).map(drop)
 }
 
-/// What an event of an identity that comes or goes says of its twin (S 10.3).
+/// What an event of an identity that comes or goes says of its twin (S 10.3); that of a replaced twin says its tags, too.
 pub(crate) fn lifecycle_body(id: &TwinId, twin: &Twin) -> Value {
-    let mut body = json!({
-        "deviceId": id.device.as_str(),
-        "etag": twin.etag().as_str(),
-        "version": twin.version(),
-        "properties": { "desired": twin.desired.to_service_json(), "reported": twin.reported.to_service_json() },
-    });
+    // Not with `json!`, which would copy what it is given.
+    let mut properties = Object::new();
+    properties.insert("desired".into(), twin.desired.to_service_json().into());
+    properties.insert("reported".into(), twin.reported.to_service_json().into());
+    let mut body = Object::new();
+    body.insert("deviceId".into(), id.device.as_str().into());
     if let Some(module) = &id.module {
-        body["moduleId"] = Value::from(module.as_str());
+        body.insert("moduleId".into(), module.as_str().into());
     }
-    body
+    body.insert("etag".into(), twin.etag().as_str().into());
+    body.insert("version".into(), twin.version().into());
+    body.insert("properties".into(), properties.into());
+    body.into()
 }
 
 /// Tells of a step in the life of an identity.

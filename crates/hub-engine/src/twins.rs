@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use crate::access::Principal;
 use crate::configurations::Touched;
 use crate::error::{self, Error, Result};
+use crate::registry::lifecycle_body;
 use crate::transact::Txn;
 use crate::{Attachment, Hub};
 
@@ -225,15 +226,7 @@ fn merged_body(twin: &Twin, change: &TwinChange) -> Value {
 }
 
 fn replaced_body(id: &TwinId, twin: &Twin) -> Value {
-    let mut body = json!({
-        "deviceId": id.device.as_str(),
-        "etag": twin.etag().as_str(),
-        "version": twin.version(),
-        "tags": twin.tags,
-        "properties": { "desired": twin.desired.to_service_json(), "reported": twin.reported.to_service_json() },
-    });
-    if let Some(module) = &id.module {
-        body["moduleId"] = Value::from(module.as_str());
-    }
+    let mut body = lifecycle_body(id, twin);
+    body["tags"] = Value::Object(twin.tags.clone());
     body
 }
