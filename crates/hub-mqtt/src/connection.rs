@@ -51,6 +51,8 @@ pub struct Link<S> {
     pub hub: Arc<Hub>,
     /// The leaf certificate that the client showed, DER.
     pub certificate: Option<Vec<u8>>,
+    /// That the hub has more to do than it can: the device is to come again later.
+    pub overloaded: bool,
 }
 
 /// A device that was let in.
@@ -72,6 +74,13 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut link: Link<S>, stop: C
         Ok(Err(None)) => return tracing::debug!("ended a connection that did not begin with CONNECT"),
         Err(_) => return tracing::debug!("ended a connection that sent no CONNECT in time"),
     };
+    if link.overloaded {
+        tracing::info!(
+            client = connect.client_id,
+            "told a device to come again later: the hub is overloaded"
+        );
+        return refuse(&mut link.stream, status::UNAVAILABLE).await;
+    }
     let (sender, told) = downlinks(SESSION_QUEUE_MAX);
     match enter(&link.hub, link.certificate.as_deref(), &connect, sender).await {
         Ok((who, attachment)) => {

@@ -1,14 +1,19 @@
 //! Accepts: a permit first, then TLS within a time limit, then the connection in a task of its own.
+//!
+//! When a whole fleet comes back at once, those that are connected must not wait behind its handshakes: the next one is
+//! accepted only once the former had its turn, so each round of the runtime has one more and not thousands; the rest waits
+//! in the kernel's queue. How late those turns come is the measure of the hub's load, see
+//! [`Config::turn_late_max`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hub_engine::Hub;
 use hub_engine::tasks::{TaskKind, Tasks};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +34,7 @@ pub struct Mqtt {
     tasks: Tasks,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    turn_late_max: Duration,
 }
 
 impl Mqtt {
@@ -40,6 +46,7 @@ impl Mqtt {
             tasks,
             connections: permits(config.connections_max),
             handshakes: permits(config.handshakes_max),
+            turn_late_max: config.turn_late_max,
         }
     }
 
@@ -65,8 +72,16 @@ impl Mqtt {
             match accepted {
                 Ok((socket, _)) => {
                     let (mqtt, acceptor, stop) = (self.clone(), acceptor.clone(), stop.clone());
-                    let work = async move { mqtt.handshake(socket, acceptor, permit, stop).await };
+                    let (begun, has_begun) = oneshot::channel();
+                    let accepted = Instant::now();
+                    let work = async move {
+                        let late = accepted.elapsed();
+                        let _ = begun.send(());
+                        mqtt.handshake(socket, acceptor, permit, late, stop).await;
+                    };
                     self.tasks.spawn(TaskKind::Connection, work);
+                    // Never an error but at the hub's end.
+                    let _ = has_begun.await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a connection");
@@ -81,6 +96,7 @@ impl Mqtt {
         socket: TcpStream,
         acceptor: TlsAcceptor,
         permit: OwnedSemaphorePermit,
+        late: Duration,
         stop: CancellationToken,
     ) {
         let _ = socket.set_nodelay(true);
@@ -93,10 +109,12 @@ impl Mqtt {
         drop(turn);
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let certificate = certificate.map(|leaf| leaf.as_ref().to_vec());
-        let link = Link { stream, hub: self.hub.clone(), certificate };
+        let (hub, turn_late_max) = (self.hub.clone(), self.turn_late_max);
+        let handed_over = Instant::now();
         // In a task of its own, so that the handshake's state is not kept for the life of the connection.
         self.tasks.spawn(TaskKind::Connection, async move {
-            serve(link, stop).await;
+            let overloaded = late.max(handed_over.elapsed()) > turn_late_max;
+            serve(Link { stream, hub, certificate, overloaded }, stop).await;
             drop(permit);
         });
     }
@@ -109,10 +127,12 @@ impl Mqtt {
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
             return tracing::warn!(%peer, "refused a WebSocket: there are too many connections");
         };
-        let (hub, stop) = (self.hub.clone(), self.tasks.stopping());
+        let (hub, stop, turn_late_max) = (self.hub.clone(), self.tasks.stopping(), self.turn_late_max);
+        let accepted = Instant::now();
         self.tasks.spawn(TaskKind::Connection, async move {
+            let overloaded = accepted.elapsed() > turn_late_max;
             let stream = WebSocket::new(io).await;
-            serve(Link { stream, hub, certificate }, stop).await;
+            serve(Link { stream, hub, certificate, overloaded }, stop).await;
             drop(permit);
         });
     }

@@ -6,7 +6,7 @@ use hub_engine::clock::random_bytes;
 /// CONNACK: another protocol version. For nothing else: clients downgrade on it.
 pub const OTHER_PROTOCOL: u8 = 1;
 /// CONNACK: not now.
-const UNAVAILABLE: u8 = 3;
+pub const UNAVAILABLE: u8 = 3;
 /// CONNACK: you are not who you say. Clients stop for good on it.
 const NOT_AUTHORIZED: u8 = 5;
 /// SUBACK: refused.

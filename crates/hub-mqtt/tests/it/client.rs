@@ -26,6 +26,10 @@ pub struct Server {
 
 impl Server {
     pub async fn start() -> Self {
+        Self::start_with(Config::default()).await
+    }
+
+    pub async fn start_with(config: Config) -> Self {
         let test = TestHub::start().await;
         let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).expect("a certificate");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -45,7 +49,7 @@ impl Server {
             .with_no_client_auth();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let mqtt = Mqtt::new(test.hub.clone(), test.tasks.clone(), &Config::default());
+        let mqtt = Mqtt::new(test.hub.clone(), test.tasks.clone(), &config);
         let stop = test.tasks.stopping();
         test.tasks.spawn(TaskKind::Listener, async move { mqtt.serve(listener, Arc::new(tls), stop).await });
         Self { test, address, trust: Arc::new(trust) }

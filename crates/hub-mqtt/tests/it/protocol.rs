@@ -10,6 +10,7 @@ use hub_domain::method::MethodCall;
 use hub_domain::twin::{TwinPatch, TwinUpdate, WriteMode};
 use hub_domain::version::Precondition;
 use hub_engine::events::EventFilter;
+use hub_mqtt::Config;
 use serde_json::{Value, json};
 
 use crate::client::{Options, Server, connect, packet};
@@ -46,6 +47,18 @@ async fn telemetry(server: &Server, count: usize) -> Vec<Message> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("{count} messages did not come");
+}
+
+#[tokio::test]
+async fn an_overloaded_hub_tells_devices_to_come_again_later() {
+    // No turn comes that soon, so that every device meets what those meet that come to a hub with too much to do.
+    let server = Server::start_with(Config { turn_late_max: Duration::ZERO, ..Config::default() }).await;
+    let (_, token) = server.test.register("d").await;
+    let (code, mut client) = server.connect_with("d", &token, Options::default()).await;
+    assert_eq!(code, 3, "the clients try again, and not with other credentials");
+    assert!(client.packet().await.is_none(), "the connection is closed");
+    let view = server.test.hub.twin_get(&server.test.owner(), &id("d")).expect("a twin");
+    assert!(!view.connection.connected, "it was not let in");
 }
 
 #[tokio::test]
