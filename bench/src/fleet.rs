@@ -20,6 +20,9 @@ const BULK: usize = 100;
 /// Requests and handshakes under way at once.
 const AT_ONCE: usize = 32;
 
+/// Longest try to connect.
+const CONNECT_MAX: Duration = Duration::from_secs(60);
+
 /// The same key for all devices of a benchmark: 32 bytes, base64.
 const DEVICE_KEY: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
 
@@ -155,14 +158,13 @@ pub async fn connect(hub: &Hub, count: usize) -> Result<Vec<Client>> {
 
 /// Likewise at another address that has the hub's certificate.
 pub async fn connect_to(hub: &Hub, address: &str, count: usize) -> Result<Vec<Client>> {
-    let each = (0..count).map(|number| {
-        let (tls, address) = (Arc::clone(&hub.tls), address.to_string());
-        async move {
-            let device = name(number);
-            let token = token(&format!("localhost/devices/{device}"), DEVICE_KEY, None)?;
-            let connect = Client::connect(tls, &address, &device, &token);
-            tokio::time::timeout(Duration::from_secs(60), connect).await?
-        }
-    });
+    let each = (0..count).map(|number| connect_one(Arc::clone(&hub.tls), address, number));
     stream::iter(each).buffered(AT_ONCE).try_collect().await
+}
+
+/// Connects one device.
+pub async fn connect_one(tls: Arc<rustls::ClientConfig>, address: &str, number: usize) -> Result<Client> {
+    let device = name(number);
+    let token = token(&format!("localhost/devices/{device}"), DEVICE_KEY, None)?;
+    tokio::time::timeout(CONNECT_MAX, Client::connect(tls, address, &device, &token)).await?
 }

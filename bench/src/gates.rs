@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::Args;
+use crate::client::Client;
 use crate::fleet::{Rest, connect};
 use crate::hub::Hub;
 use crate::measure::{Report, Times, milliseconds, resident_bytes};
@@ -63,8 +64,8 @@ pub async fn gates(args: &Args, report: &mut Report) -> Result<()> {
         let opened =
             json!({"context": {"power": {"batteryPercent": 80}, "timeZone": "Europe/Berlin"}}).to_string();
         device.publish("$iothub/twin/PATCH/properties/reported/?$rid=1", opened.as_bytes()).await?;
-        let told = tokio::time::timeout(GO_MAX, device.next()).await;
-        let told: Value = serde_json::from_slice(&told.context("the device was not acted on")??.payload)?;
+        let told = tokio::time::timeout(GO_MAX, desired(device)).await;
+        let told = told.context("the device was not acted on")??;
         if told["interval"] != 30 {
             bail!("the device was told {told}");
         }
@@ -79,6 +80,16 @@ pub async fn gates(args: &Args, report: &mut Report) -> Result<()> {
         &format!("{OPENINGS} of {count} waiting devices, MQTT to disk to MQTT"),
     );
     hub.stop().await
+}
+
+/// The next desired properties that the hub sends; the answer to the report may come before.
+async fn desired(device: &mut Client) -> Result<Value> {
+    loop {
+        let message = device.next().await?;
+        if message.topic.starts_with("$iothub/twin/PATCH/") {
+            return Ok(serde_json::from_slice(&message.payload)?);
+        }
+    }
 }
 
 /// Waits until every device is a target.

@@ -16,6 +16,7 @@ mod population;
 mod postgres;
 mod queries;
 mod runs;
+mod storm;
 mod transfers;
 mod watches;
 
@@ -30,7 +31,7 @@ use measure::Report;
 #[derive(Parser, Debug)]
 struct Args {
     /// Which benchmark: start, connections, telemetry, patches, methods, reads, jobs, configurations,
-    /// gates, queries, transfers; all of them if none is named.
+    /// gates, queries, storm, watches, transfers; all of them if none is named.
     names: Vec<String>,
     /// The hub's binary; by default the one of the release profile.
     #[arg(long, env = "FLEETYARD_BIN", default_value = "target/release/fleetyard")]
@@ -38,7 +39,7 @@ struct Args {
     /// Devices registered for the start benchmark, the twin job, the queries and the import.
     #[arg(long, default_value_t = 100_000)]
     registered: usize,
-    /// Devices connected for the memory benchmark.
+    /// Devices connected for the memory benchmark and the storm.
     #[arg(long, default_value_t = 5_000)]
     connected: usize,
     /// Devices connected for the method job.
@@ -58,7 +59,7 @@ struct Args {
     rounds: usize,
 }
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "start",
     "connections",
     "telemetry",
@@ -69,6 +70,7 @@ const NAMES: [&str; 12] = [
     "configurations",
     "gates",
     "queries",
+    "storm",
     "watches",
     "transfers",
 ];
@@ -98,6 +100,7 @@ async fn main() -> Result<()> {
             "configurations" => operations::configurations(&args, &mut report).await,
             "gates" => gates::gates(&args, &mut report).await,
             "queries" => queries::queries(&args, &mut report).await,
+            "storm" => storm::storm(&args, &mut report).await,
             "watches" => watches::watches(&args, &mut report).await,
             "transfers" => transfers::transfers(&args, &mut report).await,
             other => bail!("there is no benchmark '{other}'; known are {}", NAMES.join(", ")),
