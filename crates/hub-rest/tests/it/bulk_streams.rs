@@ -297,35 +297,3 @@ async fn imports_that_break_off_can_be_repeated() {
     assert_eq!(result.expect("the broken ones have ended")["done"], 250);
     assert_eq!(export(&server, "").await.len(), 250);
 }
-
-/// The figure of the fleet's import and export, without a network between: `--run-ignored all --release`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures"]
-async fn measure_a_fleet() {
-    let count = std::env::var("FLEET").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000u64);
-    let server = Server::start().await;
-    let lines = (0..count / 100).map(move |chunk| {
-        let text: String = (0..100)
-            .map(|n| service_line().replace("pump-17", &format!("pump-{:07}", chunk * 100 + n)) + "\n")
-            .collect();
-        Ok::<_, io::Error>(text)
-    });
-    let start = std::time::Instant::now();
-    let body = reqwest::Body::wrap_stream(stream::iter(lines));
-    let request = server.request("post", "/api/import").timeout(std::time::Duration::from_secs(3600));
-    let result = Reply::of(request.body(body)).await.ok();
-    let seconds = start.elapsed().as_secs_f64();
-    assert_eq!(result["done"], count, "{result}");
-    println!("import {count} in {seconds:.1} s: {:.0}/s", count as f64 / seconds);
-    for coding in ["identity", "gzip", "zstd"] {
-        let start = std::time::Instant::now();
-        let request = server.request("get", "/api/export?keys=true").header("Accept-Encoding", coding);
-        let reply = Reply::of(request.timeout(std::time::Duration::from_secs(3600))).await;
-        let seconds = start.elapsed().as_secs_f64();
-        println!(
-            "export {coding} {seconds:.1} s, {} bytes: {:.0}/s",
-            reply.body.len(),
-            count as f64 / seconds
-        );
-    }
-}
