@@ -11,6 +11,7 @@ mod column;
 mod entry;
 mod follow;
 mod groups;
+mod keys;
 mod limits;
 mod load;
 mod memory;
