@@ -187,8 +187,20 @@ impl<'q> Selection<'q> {
                 Settled::End => return false,
             };
             let rows = current.selected();
-            self.effort += rows.len() as u64 * ROW_EFFORT;
-            for position in rows.iter() {
+            self.effort += rows.len() as u64 / GROUPED_ROWS_AT_ONCE;
+            let first = query.sort_paths().next().map(|path| self.places.of(path));
+            let numbers = match first {
+                // The cells of a row that is marked say too little.
+                Some(Place::Column(id)) if current.chunk.marked().is_empty() => current.chunk.column(id),
+                _ => None,
+            };
+            let numbers = numbers.map(|column| column.numbers_at(&rows));
+            for (index, position) in rows.iter().enumerate() {
+                let number = numbers.as_ref().map_or(f64::NAN, |numbers| numbers[index]);
+                if !number.is_nan() && !top.could_take(number) {
+                    continue;
+                }
+                self.effort += ROW_EFFORT;
                 let row = ColumnRow::new(&current.chunk, *position, &self.places);
                 top.offer(query.sort_key(&row), || current.chunk.slot(*position).clone());
             }

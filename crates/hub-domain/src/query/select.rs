@@ -145,6 +145,16 @@ impl<T> TopRows<T> {
         Self { rows_max, rows: BinaryHeap::new(), seen: 0 }
     }
 
+    /// Whether a row could be among the first whose first key is `number`; for all others it need not be shown.
+    pub fn could_take(&self, number: f64) -> bool {
+        let last = self.rows.peek().filter(|_| self.rows.len() == self.rows_max);
+        match last.and_then(|last| last.key.0.0.first()) {
+            Some(Directed::Ascending(SortValue::Number(last))) => SortNumber(number) <= *last,
+            Some(Directed::Descending(Reverse(SortValue::Number(last)))) => SortNumber(number) >= *last,
+            _ => true,
+        }
+    }
+
     /// Shows one more row, which is only made if it is among the first.
     pub fn offer(&mut self, key: SortKey, row: impl FnOnce() -> T) {
         let key = (key, self.seen);
