@@ -86,12 +86,12 @@ impl Hub {
             failed,
             pruned: Mutex::new(pruned),
         });
-        hub.tasks.spawn(TaskKind::Reconciler, reconcile::run(hub.clone(), dangling));
-        hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_jobs(hub.clone()));
-        hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_configurations(hub.clone()));
-        hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_staged(hub.clone()));
-        hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_gated(hub.clone()));
-        hub.tasks.spawn(TaskKind::Reconciler, reconcile::run_retirements(hub.clone()));
+        hub.tasks.run(TaskKind::Reconciler, reconcile::run(hub.clone(), dangling));
+        hub.tasks.run(TaskKind::Reconciler, reconcile::run_jobs(hub.clone()));
+        hub.tasks.run(TaskKind::Reconciler, reconcile::run_configurations(hub.clone()));
+        hub.tasks.run(TaskKind::Reconciler, reconcile::run_staged(hub.clone()));
+        hub.tasks.run(TaskKind::Reconciler, reconcile::run_gated(hub.clone()));
+        hub.tasks.run(TaskKind::Reconciler, reconcile::run_retirements(hub.clone()));
         Ok(hub)
     }
 

@@ -54,6 +54,12 @@ impl Tasks {
         tokio::spawn(self.tracker.track_future(future))
     }
 
+    /// Starts what needs no time to end: when the hub stops, it is dropped where it waits.
+    pub fn run(&self, kind: TaskKind, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stopping();
+        self.spawn(kind, async move { stop.run_until_cancelled(work).await });
+    }
+
     /// Starts what serves others until they are gone. The hub's end does not wait for it; see [`Tasks::hold`].
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
     pub fn serve(&self, kind: TaskKind, future: impl Future<Output = ()> + Send + 'static) {

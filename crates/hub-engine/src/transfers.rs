@@ -151,7 +151,7 @@ impl Hub {
     pub fn run_transfers(self: &Arc<Self>, format: Arc<dyn LineFormat>) {
         if self.transfers.format.set(format.clone()).is_ok() {
             let work = crate::reconcile::run_transfers(self.clone(), format);
-            self.tasks.spawn(TaskKind::Reconciler, work);
+            self.tasks.run(TaskKind::Reconciler, work);
         }
     }
 

@@ -21,30 +21,22 @@ use crate::error::Result;
 /// Pause after the store failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs until the hub stops.
+/// Runs by itself.
 pub(crate) async fn run_configurations(hub: Arc<Hub>) {
-    let stopping = hub.tasks.stopping();
-    let work = async {
-        let mut proof = Instant::now() + CONFIGURATIONS_PROOF_INTERVAL;
-        loop {
-            if let Err(error) = hub.sweep_configurations().await {
-                tracing::warn!(%error, "could not bring all twins up to their configurations; will try again");
-                tokio::time::sleep(RETRY_PAUSE).await;
-                continue;
-            }
-            if proof <= Instant::now() {
-                if let Err(error) = hub.prove_configurations().await {
-                    tracing::warn!(%error, "could not compare all twins with their configurations; will try again");
-                }
-                proof = Instant::now() + CONFIGURATIONS_PROOF_INTERVAL;
-            }
-            let _ = tokio::time::timeout_at(proof, hub.configurations.poke.notified()).await;
+    let mut proof = Instant::now() + CONFIGURATIONS_PROOF_INTERVAL;
+    loop {
+        if let Err(error) = hub.sweep_configurations().await {
+            tracing::warn!(%error, "could not bring all twins up to their configurations; will try again");
+            tokio::time::sleep(RETRY_PAUSE).await;
+            continue;
         }
-    };
-    tokio::select! {
-        biased;
-        () = stopping.cancelled() => {}
-        () = work => {}
+        if proof <= Instant::now() {
+            if let Err(error) = hub.prove_configurations().await {
+                tracing::warn!(%error, "could not compare all twins with their configurations; will try again");
+            }
+            proof = Instant::now() + CONFIGURATIONS_PROOF_INTERVAL;
+        }
+        let _ = tokio::time::timeout_at(proof, hub.configurations.poke.notified()).await;
     }
 }
 

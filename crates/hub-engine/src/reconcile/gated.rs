@@ -28,21 +28,13 @@ struct Gated {
     moments: BTreeSet<(Timestamp, TwinId)>,
 }
 
-/// Runs until the hub stops.
+/// Runs by itself.
 pub(crate) async fn run_gated(hub: Arc<Hub>) {
-    let stopping = hub.tasks.stopping();
-    let work = async {
-        loop {
-            if hub.configurations.current().any_gated() {
-                Gated::new(&hub).run(&hub).await;
-            }
-            tokio::time::sleep(GATES_CLOCK_INTERVAL).await;
+    loop {
+        if hub.configurations.current().any_gated() {
+            Gated::new(&hub).run(&hub).await;
         }
-    };
-    tokio::select! {
-        biased;
-        () = stopping.cancelled() => {}
-        () = work => {}
+        tokio::time::sleep(GATES_CLOCK_INTERVAL).await;
     }
 }
 

@@ -16,30 +16,22 @@ use crate::tasks::TaskKind;
 /// Pause after the store failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs until the hub stops.
+/// Runs by itself.
 pub(crate) async fn run_jobs(hub: Arc<Hub>) {
-    let stopping = hub.tasks.stopping();
-    let work = async {
-        while let Err(error) = take_up(&hub).await {
-            tracing::warn!(%error, "could not take up the jobs of before; will try again");
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-        let mut prune = Instant::now();
-        loop {
-            start_due(&hub);
-            if prune <= Instant::now() {
-                if let Err(error) = hub.prune_jobs().await {
-                    tracing::warn!(%error, "could not remove old jobs; will try again");
-                }
-                prune = Instant::now() + JOB_PRUNE_INTERVAL;
+    while let Err(error) = take_up(&hub).await {
+        tracing::warn!(%error, "could not take up the jobs of before; will try again");
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+    let mut prune = Instant::now();
+    loop {
+        start_due(&hub);
+        if prune <= Instant::now() {
+            if let Err(error) = hub.prune_jobs().await {
+                tracing::warn!(%error, "could not remove old jobs; will try again");
             }
-            let _ = tokio::time::timeout(JOB_CLOCK_INTERVAL, hub.jobs.poke.notified()).await;
+            prune = Instant::now() + JOB_PRUNE_INTERVAL;
         }
-    };
-    tokio::select! {
-        biased;
-        () = stopping.cancelled() => {}
-        () = work => {}
+        let _ = tokio::time::timeout(JOB_CLOCK_INTERVAL, hub.jobs.poke.notified()).await;
     }
 }
 
@@ -60,13 +52,9 @@ async fn take_up(hub: &Hub) -> Result<()> {
 
 fn start_due(hub: &Arc<Hub>) {
     while let Some((id, wake)) = hub.jobs.take_due(hub.now(), JOBS_RUNNING_MAX) {
-        let (of_job, stopping) = (hub.clone(), hub.tasks.stopping());
-        hub.tasks.spawn(TaskKind::Job, async move {
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => return,
-                () = run_to_its_end(&of_job, &id, wake) => {}
-            }
+        let of_job = hub.clone();
+        hub.tasks.run(TaskKind::Job, async move {
+            run_to_its_end(&of_job, &id, wake).await;
             of_job.jobs.over(&id);
         });
     }

@@ -35,22 +35,14 @@ pub(crate) use transfers::run_transfers;
 /// Sessions of the former process that are closed at once, before others get a turn.
 const DANGLING_CHUNK: usize = 256;
 
-/// Runs until the hub stops.
+/// Runs by itself.
 pub(crate) async fn run(hub: Arc<Hub>, dangling: Dangling) {
-    let stopping = hub.tasks.stopping();
-    let work = async {
-        close_dangling(&hub, dangling).await;
-        loop {
-            if let Err(error) = hub.prune_events().await {
-                tracing::warn!(%error, "could not remove old events; will try again");
-            }
-            tokio::time::sleep(EVENT_PRUNE_INTERVAL).await;
+    close_dangling(&hub, dangling).await;
+    loop {
+        if let Err(error) = hub.prune_events().await {
+            tracing::warn!(%error, "could not remove old events; will try again");
         }
-    };
-    tokio::select! {
-        biased;
-        () = stopping.cancelled() => {}
-        () = work => {}
+        tokio::time::sleep(EVENT_PRUNE_INTERVAL).await;
     }
 }
 

@@ -23,28 +23,20 @@ use crate::transact::Txn;
 /// Pause after the store failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs until the hub stops.
+/// Runs by itself.
 pub(crate) async fn run_retirements(hub: Arc<Hub>) {
-    let stopping = hub.tasks.stopping();
-    let work = async {
-        loop {
-            match hub.erase_due().await {
-                Ok(true) => {}
-                Ok(false) => {
-                    let poked = hub.tombstones.poke.notified();
-                    let _ = tokio::time::timeout(RETIRED_CLOCK_INTERVAL, poked).await;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "could not erase what is left of retired devices; will try again");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
+    loop {
+        match hub.erase_due().await {
+            Ok(true) => {}
+            Ok(false) => {
+                let poked = hub.tombstones.poke.notified();
+                let _ = tokio::time::timeout(RETIRED_CLOCK_INTERVAL, poked).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not erase what is left of retired devices; will try again");
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
-    };
-    tokio::select! {
-        biased;
-        () = stopping.cancelled() => {}
-        () = work => {}
     }
 }
 

@@ -9,22 +9,14 @@ use tokio::time::Instant;
 use crate::Hub;
 use crate::config::{CONFIGURATION_WAVES_INTERVAL, CONFIGURATION_WAVES_REST};
 
-/// Runs until the hub stops.
+/// Runs by itself.
 pub(crate) async fn run_staged(hub: Arc<Hub>) {
-    let stopping = hub.tasks.stopping();
-    let work = async {
-        loop {
-            let begun = Instant::now();
-            look_at_all(&hub).await;
-            // Counting a large fleet must not keep the hub busy.
-            let rest = begun.elapsed() * CONFIGURATION_WAVES_REST;
-            tokio::time::sleep(rest.max(CONFIGURATION_WAVES_INTERVAL)).await;
-        }
-    };
-    tokio::select! {
-        biased;
-        () = stopping.cancelled() => {}
-        () = work => {}
+    loop {
+        let begun = Instant::now();
+        look_at_all(&hub).await;
+        // Counting a large fleet must not keep the hub busy.
+        let rest = begun.elapsed() * CONFIGURATION_WAVES_REST;
+        tokio::time::sleep(rest.max(CONFIGURATION_WAVES_INTERVAL)).await;
     }
 }
 

@@ -45,30 +45,22 @@ impl From<hub_container::ContainerError> for Stop {
     }
 }
 
-/// Runs until the hub stops.
+/// Runs by itself.
 pub(crate) async fn run_transfers(hub: Arc<Hub>, format: Arc<dyn LineFormat>) {
-    let stopping = hub.tasks.stopping();
-    let work = async {
-        while let Err(error) = take_up(&hub).await {
-            tracing::warn!(%error, "could not take up the import and export jobs of before; will try again");
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-        let mut prune = Instant::now() + JOB_PRUNE_INTERVAL;
-        loop {
-            start(&hub, &format);
-            if prune <= Instant::now() {
-                if let Err(error) = hub.prune_transfers().await {
-                    tracing::warn!(%error, "could not remove old import and export jobs; will try again");
-                }
-                prune = Instant::now() + JOB_PRUNE_INTERVAL;
+    while let Err(error) = take_up(&hub).await {
+        tracing::warn!(%error, "could not take up the import and export jobs of before; will try again");
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+    let mut prune = Instant::now() + JOB_PRUNE_INTERVAL;
+    loop {
+        start(&hub, &format);
+        if prune <= Instant::now() {
+            if let Err(error) = hub.prune_transfers().await {
+                tracing::warn!(%error, "could not remove old import and export jobs; will try again");
             }
-            let _ = tokio::time::timeout(JOB_PRUNE_INTERVAL, hub.transfers.poke.notified()).await;
+            prune = Instant::now() + JOB_PRUNE_INTERVAL;
         }
-    };
-    tokio::select! {
-        biased;
-        () = stopping.cancelled() => {}
-        () = work => {}
+        let _ = tokio::time::timeout(JOB_PRUNE_INTERVAL, hub.transfers.poke.notified()).await;
     }
 }
 
@@ -91,13 +83,9 @@ async fn take_up(hub: &Hub) -> Result<()> {
 
 fn start(hub: &Arc<Hub>, format: &Arc<dyn LineFormat>) {
     while let Some((id, running)) = hub.transfers.take(TRANSFERS_RUNNING_MAX) {
-        let (of_job, stopping, format) = (hub.clone(), hub.tasks.stopping(), format.clone());
-        hub.tasks.spawn(TaskKind::Job, async move {
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => return,
-                () = run_to_its_end(&of_job, &id, &running, &format) => {}
-            }
+        let (of_job, format) = (hub.clone(), format.clone());
+        hub.tasks.run(TaskKind::Job, async move {
+            run_to_its_end(&of_job, &id, &running, &format).await;
             of_job.transfers.over(&id);
         });
     }
