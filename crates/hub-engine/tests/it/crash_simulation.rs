@@ -3,6 +3,7 @@
 //! Meanwhile gates open, and the hub's clock jumps by an hour in both directions.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,7 +36,7 @@ const JOB: &str = "roll";
 const LIVES_MAX: u32 = 400;
 
 /// A store that dies at one of its next commits: that one is written or not, and nothing after it.
-struct Mortal {
+pub(crate) struct Mortal {
     inner: MemoryStore,
     /// Commits until then; none left: it is dead.
     left: AtomicI64,
@@ -43,7 +44,17 @@ struct Mortal {
 }
 
 impl Mortal {
-    fn is_dead(&self) -> bool {
+    /// On these rows; it does not die before it is told when.
+    pub(crate) fn on(rows: &MemoryStore, random: &Random) -> Arc<Self> {
+        let (left, writes_the_last) = (AtomicI64::new(i64::MAX), random.below(2) == 0);
+        Arc::new(Self { inner: rows.clone(), left, writes_the_last })
+    }
+
+    pub(crate) fn dies_after(&self, commits: u64) {
+        self.left.store(i64::try_from(commits).expect("a few"), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
         self.left.load(Ordering::Relaxed) <= 0
     }
 }
@@ -85,10 +96,14 @@ impl Store for Mortal {
 }
 
 /// SplitMix64.
-struct Random(AtomicU64);
+pub(crate) struct Random(AtomicU64);
 
 impl Random {
-    fn below(&self, bound: u64) -> u64 {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+
+    pub(crate) fn below(&self, bound: u64) -> u64 {
         let z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -110,7 +125,7 @@ impl Play {
     fn new(seed: u64) -> Self {
         Self {
             seed,
-            random: Random(AtomicU64::new(seed)),
+            random: Random::new(seed),
             rows: MemoryStore::new(),
             now: Timestamp::from_seconds(hub_testkit::START_SECONDS),
             calls: Arc::default(),
@@ -152,11 +167,7 @@ impl Play {
 
     /// A life of the hub: until it is killed, or the job is over.
     async fn live(&mut self, is_first: bool) -> Option<Job> {
-        let store = Arc::new(Mortal {
-            inner: self.rows.clone(),
-            left: AtomicI64::new(i64::MAX),
-            writes_the_last: self.random.below(2) == 0,
-        });
+        let store = Mortal::on(&self.rows, &self.random);
         let test = TestHub::on(store.clone()).await;
         test.clock.set(self.now);
         if is_first {
@@ -167,8 +178,7 @@ impl Play {
         for n in 0..if self.is_calling() { DEVICES } else { 0 } {
             devices.push(self.answer(&test, format!("d{n:03}")).await);
         }
-        let commits = 1 + self.random.below(if self.random.below(3) == 0 { 60 } else { 12 });
-        store.left.store(i64::try_from(commits).expect("a few"), Ordering::Relaxed);
+        store.dies_after(1 + self.random.below(if self.random.below(3) == 0 { 60 } else { 12 }));
         let ended = loop {
             if store.is_dead() {
                 break None;
@@ -261,16 +271,20 @@ impl Play {
     }
 }
 
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+/// The seeds to play: as many as this, if nobody asks for others.
+pub(crate) fn seeds(default: u64) -> Range<u64> {
+    let from_environment = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let first = from_environment("ENGINE_CRASH_FIRST", 0);
+    first..first + from_environment("ENGINE_CRASH_SEEDS", default)
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_device_is_acted_on_twice_and_none_is_lost_wherever_the_hub_is_killed() {
-    let (seeds, first) =
-        (from_environment("ENGINE_CRASH_SEEDS", SEEDS), from_environment("ENGINE_CRASH_FIRST", 0));
+    let seeds = seeds(SEEDS);
     let mut kills = 0;
-    for seed in first..first + seeds {
+    for seed in seeds.clone() {
         let mut play = Play::new(seed);
         let mut lives = 0;
         let job = loop {
@@ -284,6 +298,7 @@ async fn no_device_is_acted_on_twice_and_none_is_lost_wherever_the_hub_is_killed
         play.check(&job).await;
         kills += lives - 1;
     }
-    println!("{seeds} rollouts over {DEVICES} devices each, {kills} kills");
-    assert!(u64::from(kills) >= seeds, "the hub was hardly killed: {kills} times in {seeds} rollouts");
+    let count = seeds.end - seeds.start;
+    println!("{count} rollouts over {DEVICES} devices each, {kills} kills");
+    assert!(u64::from(kills) >= count, "the hub was hardly killed: {kills} times in {count} rollouts");
 }

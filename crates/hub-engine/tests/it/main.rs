@@ -6,6 +6,7 @@ mod clock;
 mod configuration_gates;
 mod configuration_rollouts;
 mod configurations;
+mod crash_configurations;
 mod crash_simulation;
 mod events;
 mod explain;
