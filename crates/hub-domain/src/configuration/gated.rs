@@ -59,7 +59,7 @@ impl<'c> From<&'c Configuration> for Contender<'c> {
 pub(super) fn parse(value: &Value, kind: ContentKind) -> Result<Gates, ConfigurationError> {
     let refusal = |text: String| ConfigurationError::new(Problem::Field, text);
     if kind == ContentKind::Edge {
-        let text = "gates are not for edge deployments: the modules of a device change together; use gates of the workload";
+        let text = "gates are not for edge deployments: let a job with gates set a tag, and ask for that in targetCondition";
         return Err(refusal(text.into()));
     }
     Gates::parse(value).map_err(|error| refusal(error.to_string()))
