@@ -19,6 +19,7 @@ use hub_domain::id::{ConfigurationId, DeviceId, IdError, JobId, TwinId};
 use hub_domain::identity::{AuthenticationSpec, IdentitySpec, Status};
 use hub_domain::job::{JobAction, Management, NewJob, RETIRE};
 use hub_domain::method::MethodCall;
+use hub_domain::query::QUERY_TEXT_CHARS_MAX;
 use hub_domain::time::Timestamp;
 use hub_domain::transfer::TransferKind;
 use hub_domain::twin::{SectionRecord, TwinPatch, TwinRecord, TwinUpdate};
@@ -321,6 +322,12 @@ pub fn job(id: &str, mut body: JobRequest) -> Result<NewJob, ApiError> {
             ("*".to_owned(), Some(ids))
         }
     };
+    if condition.chars().nth(QUERY_TEXT_CHARS_MAX).is_some() {
+        // To this alone of what is wrong with a condition the service answers so (S 6).
+        let text =
+            format!("queryCondition is too long: at most {QUERY_TEXT_CHARS_MAX} characters are allowed");
+        return Err(ApiError::bad(412_001, "PreconditionFailed", text));
+    }
     // What is below zero is out of range like zero.
     let seconds = |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     Ok(NewJob {
@@ -387,11 +394,14 @@ pub fn bulk_item(item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
     let given = item.import_mode.as_deref().unwrap_or("createOrUpdate");
     let mode = given.to_ascii_lowercase();
     let with_etag = mode.ends_with("ifmatchetag");
-    let demand = |etag: &Option<String>| match etag.as_deref().filter(|_| with_etag) {
-        Some(etag) => Precondition::parse(Some(etag)),
-        None => Precondition::Exists,
+    let demand = |field: &str, etag: &Option<String>| match Precondition::parse(etag.as_deref()) {
+        _ if !with_etag => Ok(Precondition::Exists),
+        Precondition::None => {
+            Err(ApiError::bad(400_005, "ArgumentNull", format!("{field} is missing, which {given} compares")))
+        }
+        demand => Ok(demand),
     };
-    let (precondition, twin_demand) = (demand(&item.etag), demand(&item.twin_etag));
+    let precondition = || demand("eTag", &item.etag);
     // A twin's etag in a device mode is compared whenever it is given (S 3).
     let twin_precondition = match item.twin_etag.as_deref() {
         Some(etag) if !mode.starts_with("create") || with_etag => Precondition::parse(Some(etag)),
@@ -414,13 +424,20 @@ pub fn bulk_item(item: ImportItem) -> Result<bulk::BulkItem, ApiError> {
     let action = match mode.as_str() {
         "create" => BulkAction::Create { spec: spec()?, twin },
         "update" | "updateifmatchetag" => {
-            BulkAction::Update { spec: spec()?, twin, precondition, twin_precondition }
+            BulkAction::Update { spec: spec()?, twin, precondition: precondition()?, twin_precondition }
         }
-        "createorupdate" | "createorupdateifmatchetag" => {
-            BulkAction::CreateOrUpdate { spec: spec()?, twin, precondition, twin_precondition }
+        // What is there matches no etag that is not given.
+        "createorupdateifmatchetag" if precondition().is_err() => BulkAction::Create { spec: spec()?, twin },
+        "createorupdate" | "createorupdateifmatchetag" => BulkAction::CreateOrUpdate {
+            spec: spec()?,
+            twin,
+            precondition: precondition()?,
+            twin_precondition,
+        },
+        "delete" | "deleteifmatchetag" => BulkAction::Delete { precondition: precondition()? },
+        "updatetwin" | "updatetwinifmatchetag" => {
+            BulkAction::UpdateTwin { twin, precondition: demand("twinETag", &item.twin_etag)? }
         }
-        "delete" | "deleteifmatchetag" => BulkAction::Delete { precondition },
-        "updatetwin" | "updatetwinifmatchetag" => BulkAction::UpdateTwin { twin, precondition: twin_demand },
         _ => return Err(unknown_mode(given)),
     };
     Ok(bulk::BulkItem { id, action, record: None })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hub_domain::actor::Actor;
 use hub_domain::limits::CONFIGURATIONS_MAX;
+use hub_domain::version::Precondition;
 
 use super::contended;
 use crate::Hub;
@@ -19,6 +20,9 @@ impl Hub {
             let set = txn.configurations();
             let configuration = match set.get(&spec.id) {
                 Some(former) if former.spec() == spec => return Ok(()),
+                Some(_) if *precondition == Precondition::None => {
+                    return Err(Error::ConfigurationExists(spec.id.clone()));
+                }
                 Some(former) if !precondition.holds(&former.etag()) => return Err(Error::PreconditionFailed),
                 Some(former) => {
                     let editable = self.config.configuration_content_editable;

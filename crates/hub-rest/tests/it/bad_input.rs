@@ -207,6 +207,11 @@ async fn a_query_that_is_too_large_too_deep_or_wrong_is_refused() {
         assert!(words.starts_with("The query is invalid: ") && words.contains(part), "{part}: {words}");
         assert!(words.len() < 1000, "an error does not echo what is endless: {}", words.len());
     }
+    let condition = format!("{}true", "NOT ".repeat(QUERY_CHARS_MAX));
+    let twin = json!({ "etag": "*", "tags": {} });
+    let job = json!({ "type": "scheduleUpdateTwin", "queryCondition": condition, "updateTwin": twin });
+    let words = server.send("put", "/jobs/v2/long", &job).await.error(412, "PreconditionFailed");
+    assert!(words.contains("8192"), "{words}");
     server.send("post", "/devices/query", &json!({})).await.error(400, "ArgumentNull");
     server.send("post", "/devices/query", &json!({ "query": 5 })).await.error(400, "IotHubFormatError");
     for count in ["0", "-1", "x", "1.5", "99999999999999999999999"] {

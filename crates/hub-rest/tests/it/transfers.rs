@@ -192,7 +192,9 @@ async fn every_bad_line_is_named_and_the_rest_is_imported() {
     ];
     let text: String = cases.iter().map(|(line, _)| format!("{line}\n")).collect();
     std::fs::write(root.path().join("in/devices.txt"), text).expect("written");
-    let configurations = format!("{CONFIGURATION}\n{{\"id\":\"bad\"}}\n{{\n");
+    let mut stale: Value = serde_json::from_str(CONFIGURATION).expect("JSON");
+    (stale["priority"], stale["importMode"]) = (7.into(), "createOrUpdateIfMatchETag".into());
+    let configurations = format!("{CONFIGURATION}\n{stale}\n{{\"id\":\"bad\"}}\n{{\n");
     std::fs::write(root.path().join("in/configurations.txt"), configurations).expect("written");
     let mut body = import_from(&url(root.path(), "in"), &url(root.path(), "out"));
     body["includeConfigurations"] = true.into();
@@ -203,7 +205,7 @@ async fn every_bad_line_is_named_and_the_rest_is_imported() {
         Some((line, code, Some(id.to_owned())))
     });
     let mut expected: Vec<_> = expected.collect();
-    expected.extend([(2, 400_402, None), (3, 400_006, None)]);
+    expected.extend([(2, 409_401, None), (3, 400_402, None), (4, 400_006, None)]);
     assert_eq!(job["failedCount"], expected.len());
     let told = read(root.path(), "out/importErrors.log");
     let short = |error: &Value| {
