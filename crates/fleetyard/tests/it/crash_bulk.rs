@@ -6,17 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::crash::Owner;
+use crate::crash::{Owner, random_moment, rounds};
 use crate::support::{folder, soon};
 
 /// Lines of an import.
 const LINES: usize = 3000;
 /// Kills of one import or export; `FLEETYARD_CRASH_ROUNDS` asks for more.
 const ROUNDS: u64 = 5;
-
-fn rounds() -> u64 {
-    std::env::var("FLEETYARD_CRASH_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("a number"))
-}
 
 /// A hub whose import and export jobs may use the folder `bulk` beside its data.
 async fn start(root: &Path) -> Owner {
@@ -96,12 +92,6 @@ async fn fleet(owner: &Owner) -> Vec<Value> {
         .collect()
 }
 
-/// A pause that differs from round to round and from run to run.
-async fn random_moment(longest_ms: u64) {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    tokio::time::sleep(Duration::from_millis(u64::from(now.subsec_micros()) % longest_ms)).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_job_ends_as_if_nobody_had_killed_the_hub() {
     let undisturbed = folder();
@@ -109,7 +99,7 @@ async fn an_import_job_ends_as_if_nobody_had_killed_the_hub() {
     let started = std::time::Instant::now();
     let path = create(&owner, import_job(undisturbed.path())).await;
     let expected = ended(&owner, &path).await;
-    let took = started.elapsed().as_millis() as u64;
+    let took = started.elapsed();
     let expected_fleet = fleet(&owner).await;
     let log = |root: &Path| std::fs::read_to_string(root.join("bulk/fleet/importErrors.log")).expect("a log");
     let expected_log = log(undisturbed.path());
@@ -120,8 +110,8 @@ async fn an_import_job_ends_as_if_nobody_had_killed_the_hub() {
     let mut owner = prepare(disturbed.path()).await;
     let path = create(&owner, import_job(disturbed.path())).await;
     let mut cut_off = 0;
-    for _ in 0..rounds() {
-        random_moment(took.max(20) / 3).await;
+    for _ in 0..rounds(ROUNDS) {
+        random_moment(took / 3).await;
         kill(&mut owner).await;
         owner = start(disturbed.path()).await;
         cut_off += u64::from(owner.expect("GET", &path, None).await["endTimeUtc"].is_null());
@@ -133,7 +123,7 @@ async fn an_import_job_ends_as_if_nobody_had_killed_the_hub() {
     assert_eq!(log(disturbed.path()), expected_log, "after {cut_off} cuts");
     assert_eq!(fleet(&owner).await, expected_fleet, "after {cut_off} cuts");
     assert!(cut_off > 0, "no kill came while the job ran");
-    println!("{cut_off} kills within an import job of {took} ms");
+    println!("{cut_off} kills within an import job of {} ms", took.as_millis());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,9 +133,9 @@ async fn an_export_job_that_was_cut_off_is_made_anew() {
     let mut body = import_job(root.path());
     body["type"] = "export".into();
     body["outputBlobName"] = "all.txt".into();
-    for _ in 0..rounds() {
+    for _ in 0..rounds(ROUNDS) {
         let path = create(&owner, body.clone()).await;
-        random_moment(60).await;
+        random_moment(Duration::from_millis(60)).await;
         kill(&mut owner).await;
         owner = start(root.path()).await;
         assert_eq!(ended(&owner, &path).await["status"], "completed");
@@ -172,14 +162,14 @@ async fn an_import_over_http_is_repeated_without_harm() {
     let started = std::time::Instant::now();
     let done = other.send_text("POST", "/api/import", text.clone()).await;
     assert_eq!(done.expect("an answer").1["done"], LINES);
-    let took = started.elapsed().as_millis() as u64;
+    let took = started.elapsed();
     drop(other);
 
     let mut cut_off = 0;
-    for _ in 0..rounds() {
+    for _ in 0..rounds(ROUNDS) {
         let import = owner.send_text("POST", "/api/import", text.clone());
         let killed = async {
-            random_moment(took.max(20) / 2).await;
+            random_moment(took / 2).await;
             owner.hub.signal("KILL").await;
         };
         let (answer, ()) = tokio::join!(import, killed);
