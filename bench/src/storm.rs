@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -31,92 +31,74 @@ const FILTERS: [&str; 2] = ["$iothub/methods/POST/#", "$iothub/twin/PATCH/proper
 /// See the module.
 pub async fn storm(args: &Args, report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let hub = Hub::start(&args.binary, folder.path()).await?;
+    let hub = Arc::new(Hub::start(&args.binary, folder.path()).await?);
     let count = args.connected.max(STAYING + 1);
     Rest::new(&hub)?.register(count).await?;
-    let mut staying = connect(&hub, count).await?;
-    for device in &mut staying {
-        device.subscribe(&FILTERS).await?;
-    }
-    let leaving = staying.split_off(STAYING);
-    for device in &mut staying {
-        device.subscribe(&["$iothub/twin/res/#"]).await?;
-    }
-    let before = resident_bytes(hub.process()) as f64 / 1e6;
-
-    let over = Arc::new(AtomicBool::new(false));
-    let patching = patching(staying, &over);
-    sleep(CALM).await;
-    over.store(true, Ordering::Relaxed);
-    let (staying, mut calm) = patched(patching).await?;
-
-    let over = Arc::new(AtomicBool::new(false));
-    let patching = self::patching(staying, &over);
     let failed = Arc::new(AtomicU64::new(0));
+    let leaving = come_back(&hub, STAYING..count, &failed).await?;
+    failed.store(0, Ordering::Relaxed);
+
+    let over = Arc::new(AtomicBool::new(false));
+    let staying = {
+        let (hub, over) = (hub.clone(), over.clone());
+        // A thread with a runtime of its own: what they wait for is the hub, and not the load generator.
+        std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(stay(&hub, &over))
+        })
+    };
+    sleep(CALM).await;
+    let before = resident_bytes(hub.process()) as f64 / 1e6;
     let begun = Instant::now();
     drop(leaving);
     let back = timeout(STORM_MAX, come_back(&hub, STAYING..count, &failed));
     let (back, peak) = with_peak(hub.process(), async { back.await.context("not all came back")? }).await?;
     let took = begun.elapsed();
     over.store(true, Ordering::Relaxed);
-    let (_staying, mut times) = patched(patching).await?;
+    let patches = tokio::task::spawn_blocking(|| staying.join()).await?;
+    let (mut calm, mut stormy) = (Times::default(), Times::default());
+    for (at, time) in patches.map_err(|_| anyhow!("the devices that stay panicked"))?? {
+        if at + time < begun { &mut calm } else { &mut stormy }.push(time);
+    }
 
     let mut note = |what: &str, figure: String, aim: &str, remark: String| {
         report.add(what, figure, "-".into(), aim, &remark);
     };
     let cut = count - STAYING;
-    let rate =
-        format!("{:.0} /s, {} tries failed", cut as f64 / took.as_secs_f64(), failed.load(Ordering::Relaxed));
-    note(
-        &format!("storm: {cut} devices cut off, until all are back"),
-        format!("{:.1} s", took.as_secs_f64()),
-        "-",
-        rate,
-    );
-    note(
-        "  hub's memory at most",
-        format!("{:.0} MB", peak as f64 / 1e6),
-        "-",
-        format!("{before:.0} MB before"),
-    );
+    let rate = cut as f64 / took.as_secs_f64();
+    let what = format!("storm: {cut} devices cut off, until all are back");
+    let tries = format!("{rate:.0} /s, {} tries failed", failed.load(Ordering::Relaxed));
+    note(&what, format!("{:.1} s", took.as_secs_f64()), "-", tries);
+    let peak = format!("{:.0} MB", peak as f64 / 1e6);
+    note("  hub's memory at most", peak, "-", format!("{before:.0} MB before"));
     let percentiles = |times: &mut Times| {
         format!("{:.1} / {:.1} ms", milliseconds(times.percentile(0.5)), milliseconds(times.percentile(0.99)))
     };
     let calm = format!("{} without a storm", percentiles(&mut calm));
-    note("  patch of who stayed, p50 / p99", percentiles(&mut times), "p99 < 1000 ms", calm);
+    note("  patch of who stayed, p50 / p99", percentiles(&mut stormy), "p99 < 1000 ms", calm);
     drop(back);
-    hub.stop().await
+    Arc::into_inner(hub).context("the hub is still used")?.stop().await
 }
 
-/// Each of these devices reports again and again until it is over.
-fn patching(devices: Vec<Client>, over: &Arc<AtomicBool>) -> JoinSet<Result<(Client, Times)>> {
-    let each = devices.into_iter().map(|mut device| {
-        let over = over.clone();
-        async move {
-            let mut times = Times::default();
-            for number in 0.. {
-                if over.load(Ordering::Relaxed) {
-                    break;
-                }
-                let begun = Instant::now();
-                device.patch_reported(number, &format!(r#"{{"uptime":{number}}}"#)).await?;
-                times.push(begun.elapsed());
-                sleep(PATCH_PAUSE).await;
-            }
-            Ok((device, times))
-        }
-    });
-    each.collect()
-}
-
-async fn patched(mut patching: JoinSet<Result<(Client, Times)>>) -> Result<(Vec<Client>, Times)> {
-    let (mut devices, mut all) = (Vec::new(), Times::default());
-    while let Some(done) = patching.join_next().await {
-        let (device, times) = done??;
-        devices.push(device);
-        all.extend(times);
+/// The devices that stay report again and again until it is over; says when each patch began and how long it took.
+async fn stay(hub: &Hub, over: &AtomicBool) -> Result<Vec<(Instant, Duration)>> {
+    let mut devices = connect(hub, STAYING).await?;
+    for device in &mut devices {
+        device.subscribe(&["$iothub/twin/res/#"]).await?;
     }
-    Ok((devices, all))
+    let each = devices.into_iter().map(|mut device| async move {
+        let mut patches = Vec::new();
+        for number in 0.. {
+            if over.load(Ordering::Relaxed) {
+                break;
+            }
+            let begun = Instant::now();
+            device.patch_reported(number, &format!(r#"{{"uptime":{number}}}"#)).await?;
+            patches.push((begun, begun.elapsed()));
+            sleep(PATCH_PAUSE).await;
+        }
+        Ok::<_, anyhow::Error>(patches)
+    });
+    Ok(futures_util::future::try_join_all(each).await?.concat())
 }
 
 /// All these devices connect and subscribe again, at the same time.
