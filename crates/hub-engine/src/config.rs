@@ -43,6 +43,8 @@ pub const SESSION_QUEUE_MAX: usize = 64;
 pub const OPEN_PAGES_AHEAD: usize = 8;
 /// Commits that wait to be handed to the store; who comes later waits before the queue.
 pub const COMMITS_QUEUED_MAX: usize = 4096;
+/// Commits at once that tell of devices that come, go and subscribe. Enough to fill a group while the disk syncs the one before.
+pub const SESSION_COMMITS_MAX: usize = 64;
 /// Commits that the store has, or that wait to be visible.
 pub const COMMITS_UNDER_WAY_MAX: usize = 8192;
 /// Method calls that wait for one device's answer.

@@ -14,10 +14,10 @@ use hub_domain::session::{Family, StoredSession, Subscriptions};
 use hub_domain::time::Timestamp;
 use hub_domain::twin::Connection;
 use hub_index::Live;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 
 use crate::access::Principal;
-use crate::config::JOB_ARRIVALS_MAX;
+use crate::config::{JOB_ARRIVALS_MAX, SESSION_COMMITS_MAX};
 use crate::configurations::Touched;
 use crate::downlinks::DownlinkSender;
 use crate::error::{self, Error, Result};
@@ -80,6 +80,8 @@ pub(crate) struct Sessions {
     state: Mutex<State>,
     next: AtomicU64,
     arrivals: broadcast::Sender<TwinId>,
+    /// Turns at writing down who comes and goes. When thousands do so at once, whoever stays must not wait behind them all.
+    turns: Semaphore,
 }
 
 #[derive(Default)]
@@ -96,6 +98,7 @@ impl Sessions {
             state: Mutex::default(),
             next: AtomicU64::new(seed),
             arrivals: broadcast::Sender::new(JOB_ARRIVALS_MAX),
+            turns: Semaphore::new(SESSION_COMMITS_MAX),
         }
     }
 
@@ -250,6 +253,7 @@ impl Hub {
     ) -> Result<Attachment> {
         who.must_act_as(id)?;
         let number = self.sessions.next.fetch_add(1, Ordering::Relaxed);
+        let _turn = self.sessions.turns.acquire().await;
         for mut txn in self.attempts() {
             let entry = txn.identity_entry(id)?;
             let stored = txn.session(id).await?;
@@ -333,6 +337,7 @@ impl Hub {
             session.set_subscriptions(after);
             return Ok(());
         }
+        let _turn = self.sessions.turns.acquire().await;
         for mut txn in self.attempts() {
             let stored = txn.session(&session.id).await?;
             let Some(stored) = stored.filter(|stored| stored.attached == Some(session.number)) else {
@@ -353,6 +358,7 @@ impl Hub {
 
     /// Writes down that attachment `number` of `id` is over, unless a newer one is in force.
     pub(crate) async fn write_gone(&self, id: &TwinId, number: u64, last_activity: Timestamp) -> Result<()> {
+        let _turn = self.sessions.turns.acquire().await;
         for mut txn in self.attempts() {
             let stored = txn.session(id).await?;
             let Some(stored) = stored.filter(|stored| stored.attached == Some(number)) else { return Ok(()) };
