@@ -140,7 +140,10 @@ impl JobRun<'_> {
             () = watch.changed(turns) => {}
             arrival = calls.arrivals.recv() => match arrival {
                 Ok(id) => calls.arrived.push(id),
-                Err(RecvError::Lagged(_)) => *unseen = Some(keys::job_items(&spec.id)),
+                Err(RecvError::Lagged(_)) => {
+                    *unseen = Some(keys::job_items(&spec.id));
+                    turns.begin_round(spec);
+                }
                 Err(RecvError::Closed) => tokio::time::sleep(most).await,
             },
             () = wake.notified() => {}

@@ -28,6 +28,9 @@ pub(super) struct Turns {
     sleeping: BTreeSet<(Timestamp, TwinId)>,
     /// To be looked at when their twins change.
     gated: HashSet<TwinId>,
+    /// Whether the round over all targets of a job with gates goes on: a twin that changes may be a target that nobody has
+    /// looked at yet.
+    searching: bool,
     /// To be looked at when another of their tag's value ends.
     held: HashSet<TwinId>,
     caps: Option<TagCaps>,
@@ -53,11 +56,17 @@ impl Turns {
             page: VecDeque::new(),
             sleeping: BTreeSet::new(),
             gated: HashSet::new(),
+            searching: spec.gates.is_some(),
             held: HashSet::new(),
             caps: cap.map(|cap| TagCaps::new(cap.in_flight, [])),
             values: HashMap::new(),
             context: hub.context.watch(),
         }
+    }
+
+    /// A round over all targets begins.
+    pub(super) fn begin_round(&mut self, spec: &JobSpec) {
+        self.searching = spec.gates.is_some();
     }
 
     pub(super) fn look_at(&mut self, id: TwinId) {
@@ -66,13 +75,16 @@ impl Turns {
 
     /// Whether a change of this twin may open a gate.
     pub(super) fn awaits(&self, id: &TwinId) -> bool {
-        self.gated.contains(id)
+        self.searching || self.gated.contains(id)
     }
 
-    /// The gates of this twin, or of all, may say something else.
+    /// The gates of this twin, which the job awaits, or of all may say something else.
     pub(super) fn touched(&mut self, id: Option<&TwinId>) {
         match id {
-            Some(id) => self.look.extend(self.gated.take(id)),
+            Some(id) => {
+                self.gated.remove(id);
+                self.look.insert(id.clone());
+            }
             None => self.look.extend(self.gated.drain()),
         }
     }
@@ -223,7 +235,10 @@ impl JobRun<'_> {
                 }
                 continue;
             }
-            let Some(range) = self.unseen.take() else { return Ok(None) };
+            let Some(range) = self.unseen.take() else {
+                self.turns.searching = false;
+                return Ok(None);
+            };
             let len = PageLen::new(JOB_FIND_TARGETS).unwrap_or(PageLen::MAX);
             let page = tables::jobs::items(&*self.hub.store, range, len).await?;
             self.unseen = page.rest;
@@ -236,5 +251,6 @@ impl JobRun<'_> {
     /// Looks at all targets again.
     pub(super) fn look_at_all(&mut self) {
         self.unseen = Some(keys::job_items(&self.spec.id));
+        self.turns.begin_round(&self.spec);
     }
 }
