@@ -50,9 +50,7 @@ impl<'q> Plan<'q> {
             }
         }
     }
-}
 
-impl<'q> Plan<'q> {
     /// What the first ones decide, the others need not look at; it makes no difference to what comes out.
     fn cheapest_first(operands: &'q [Expr]) -> Vec<Self> {
         let mut plans: Vec<_> = operands.iter().map(Plan::new).collect();

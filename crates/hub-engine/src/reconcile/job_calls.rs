@@ -14,7 +14,7 @@ use hub_domain::job::{Act, ItemError, ItemStatus, JobAction, JobItem, outcome};
 use hub_domain::method::{MethodCall, MethodResult};
 use hub_domain::retirement::Receipt;
 use hub_domain::time::Timestamp;
-use hub_store::{keys, tables};
+use hub_store::tables;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -92,7 +92,7 @@ impl JobRun<'_> {
         }
         let now = self.hub.now();
         self.calls.arrived.extend(self.turns.woken(now));
-        if self.unseen.is_some() || !self.calls.arrived.is_empty() {
+        if self.turns.unseen.is_some() || !self.calls.arrived.is_empty() {
             return self.call_more(act).await;
         }
         let looked_at_all = *self.calls.looked_at_all.get_or_insert(now);
@@ -133,17 +133,14 @@ impl JobRun<'_> {
 
     /// Waits for an answer, a report, an arrival or a cancellation, at most so long.
     pub(super) async fn wait(&mut self, most: Duration) {
-        let Self { calls, watch, turns, wake, unseen, spec, .. } = self;
+        let Self { calls, watch, turns, wake, spec, .. } = self;
         tokio::select! {
             biased;
             Some(outcome) = calls.waiting.next(), if !calls.waiting.is_empty() => calls.answered.push(outcome),
             () = watch.changed(turns) => {}
             arrival = calls.arrivals.recv() => match arrival {
                 Ok(id) => calls.arrived.push(id),
-                Err(RecvError::Lagged(_)) => {
-                    *unseen = Some(keys::job_items(&spec.id));
-                    turns.begin_round(spec);
-                }
+                Err(RecvError::Lagged(_)) => turns.look_at_all(spec),
                 Err(RecvError::Closed) => tokio::time::sleep(most).await,
             },
             () = wake.notified() => {}

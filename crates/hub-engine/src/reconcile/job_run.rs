@@ -13,7 +13,7 @@ use hub_domain::job::{Act, ItemError, ItemStatus, JobItem, JobSpec, JobState, Jo
 use hub_domain::time::Timestamp;
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
-use hub_store::{KeyRange, PageLen, keys, tables};
+use hub_store::{PageLen, keys, tables};
 use tokio::sync::Notify;
 
 use super::job_calls::{Calls, Outcome};
@@ -31,8 +31,6 @@ pub(super) struct JobRun<'h> {
     pub(super) spec: JobSpec,
     /// Told when somebody cancels the job or decides about its rollout.
     pub(super) wake: Arc<Notify>,
-    /// The targets that were not looked at since the run, or the last round over all targets, began.
-    pub(super) unseen: Option<KeyRange>,
     pub(super) calls: Calls<'h>,
     pub(super) watch: Watch,
     pub(super) turns: Turns,
@@ -40,9 +38,8 @@ pub(super) struct JobRun<'h> {
 
 impl<'h> JobRun<'h> {
     pub(super) fn new(hub: &'h Hub, spec: JobSpec, wake: Arc<Notify>) -> Self {
-        let unseen = Some(keys::job_items(&spec.id));
         let (calls, watch, turns) = (Calls::new(hub), Watch::new(hub, &spec), Turns::new(hub, &spec));
-        Self { hub, spec, wake, unseen, calls, watch, turns }
+        Self { hub, spec, wake, calls, watch, turns }
     }
 
     /// Goes on from wherever the job stands to its end.
@@ -145,10 +142,10 @@ impl<'h> JobRun<'h> {
 
     /// The next pending targets of this round; `None` once all were looked at.
     pub(super) async fn next_pending(&mut self, most: usize) -> Result<Option<Vec<JobItem>>> {
-        let Some(range) = self.unseen.take() else { return Ok(None) };
+        let Some(range) = self.turns.unseen.take() else { return Ok(None) };
         let len = PageLen::new(most.max(1)).unwrap_or(PageLen::MAX);
         let page = tables::jobs::items(&*self.hub.store, range, len).await?;
-        self.unseen = page.rest;
+        self.turns.unseen = page.rest;
         let items = page.entries.into_iter().map(|((_, item), _)| item);
         Ok(Some(items.filter(|item| item.status == ItemStatus::Pending).collect()))
     }

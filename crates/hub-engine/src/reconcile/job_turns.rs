@@ -9,7 +9,7 @@ use hub_domain::id::TwinId;
 use hub_domain::job::{ItemError, ItemStatus, JobItem, JobSpec, JobState, outcome};
 use hub_domain::rollout::{TagCaps, WhenBusy};
 use hub_domain::time::Timestamp;
-use hub_store::{PageLen, keys, tables};
+use hub_store::{KeyRange, PageLen, keys, tables};
 use tokio::sync::watch;
 
 use super::job_run::JobRun;
@@ -20,6 +20,8 @@ use crate::error::Result;
 
 /// Where to look, and for whom to wait.
 pub(super) struct Turns {
+    /// The targets that were not looked at since the run, or the last round over all targets, began.
+    pub(super) unseen: Option<KeyRange>,
     /// To be looked at now.
     look: BTreeSet<TwinId>,
     /// To be looked at as soon as those are; found in the round over all targets.
@@ -28,9 +30,7 @@ pub(super) struct Turns {
     sleeping: BTreeSet<(Timestamp, TwinId)>,
     /// To be looked at when their twins change.
     gated: HashSet<TwinId>,
-    /// Whether the round over all targets of a job with gates goes on: a twin that changes may be a target that nobody has
-    /// looked at yet.
-    searching: bool,
+    has_gates: bool,
     /// To be looked at when another of their tag's value ends.
     held: HashSet<TwinId>,
     caps: Option<TagCaps>,
@@ -52,11 +52,12 @@ impl Turns {
     pub(super) fn new(hub: &Hub, spec: &JobSpec) -> Self {
         let cap = spec.rollout.as_ref().and_then(|rollout| rollout.limits.per_tag.as_ref());
         Self {
+            unseen: Some(keys::job_items(&spec.id)),
             look: BTreeSet::new(),
             page: VecDeque::new(),
             sleeping: BTreeSet::new(),
             gated: HashSet::new(),
-            searching: spec.gates.is_some(),
+            has_gates: spec.gates.is_some(),
             held: HashSet::new(),
             caps: cap.map(|cap| TagCaps::new(cap.in_flight, [])),
             values: HashMap::new(),
@@ -64,18 +65,19 @@ impl Turns {
         }
     }
 
-    /// A round over all targets begins.
-    pub(super) fn begin_round(&mut self, spec: &JobSpec) {
-        self.searching = spec.gates.is_some();
+    /// Looks at all targets again.
+    pub(super) fn look_at_all(&mut self, spec: &JobSpec) {
+        self.unseen = Some(keys::job_items(&spec.id));
     }
 
     pub(super) fn look_at(&mut self, id: TwinId) {
         self.look.insert(id);
     }
 
-    /// Whether a change of this twin may open a gate.
+    /// Whether a change of this twin may open a gate. While a round goes on, it may be a target that nobody has looked at yet.
     pub(super) fn awaits(&self, id: &TwinId) -> bool {
-        self.searching || self.gated.contains(id)
+        let in_a_round = self.unseen.is_some() || !self.page.is_empty();
+        self.has_gates && (in_a_round || self.gated.contains(id))
     }
 
     /// The gates of this twin, which the job awaits, or of all may say something else.
@@ -235,13 +237,10 @@ impl JobRun<'_> {
                 }
                 continue;
             }
-            let Some(range) = self.unseen.take() else {
-                self.turns.searching = false;
-                return Ok(None);
-            };
+            let Some(range) = self.turns.unseen.take() else { return Ok(None) };
             let len = PageLen::new(JOB_FIND_TARGETS).unwrap_or(PageLen::MAX);
             let page = tables::jobs::items(&*self.hub.store, range, len).await?;
-            self.unseen = page.rest;
+            self.turns.unseen = page.rest;
             let items = page.entries.into_iter().map(|((_, item), _)| item);
             let pending = items.filter(|item| item.status == ItemStatus::Pending);
             self.turns.page.extend(pending.map(|item| item.id));
@@ -250,7 +249,6 @@ impl JobRun<'_> {
 
     /// Looks at all targets again.
     pub(super) fn look_at_all(&mut self) {
-        self.unseen = Some(keys::job_items(&self.spec.id));
-        self.turns.begin_round(&self.spec);
+        self.turns.look_at_all(&self.spec);
     }
 }
