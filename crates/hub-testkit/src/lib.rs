@@ -66,6 +66,13 @@ impl TestHub {
         Self::with(store, new_folder(), config).await
     }
 
+    /// Another hub on the same store, as after a kill: nobody has the time to write anything down. What is under way
+    /// in the store ends first, since a store has one hub.
+    pub async fn killed(&self) -> Self {
+        assert!(self.tasks.stop(Duration::from_secs(60)).await, "what was under way ended");
+        Self::on(self.store.clone()).await
+    }
+
     async fn with(store: Arc<dyn Store>, folder: tempfile::TempDir, config: Config) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START_SECONDS)));
         let tasks = Tasks::new();

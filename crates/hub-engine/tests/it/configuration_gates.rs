@@ -133,8 +133,7 @@ async fn a_gate_that_opens_lets_it_in_at_once_and_one_that_closes_takes_nothing_
     assert_eq!((values(&test, "d000"), status(&test, "d000", "fast")), (json!({"rate": 1}), TARGETED));
     at_rest(&test).await;
     // A restart remembers who was let in.
-    assert!(test.tasks.stop(Duration::from_secs(60)).await);
-    let again = TestHub::on(test.store.clone()).await;
+    let again = test.killed().await;
     at_rest(&again).await;
     assert_eq!(
         (values(&again, "d001"), values(&again, "d000")),
@@ -228,8 +227,7 @@ async fn windows_open_by_the_clock_and_by_the_hubs_context() {
     create(&test, tomorrow).await;
     at_rest(&test).await;
     assert_eq!(waiting(&test, "day").await.0, 3);
-    assert!(test.tasks.stop(Duration::from_secs(60)).await);
-    let again = TestHub::on(test.store.clone()).await;
+    let again = test.killed().await;
     again.advance(Duration::from_secs(3 * 3600 + 2 * 3600));
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(values(&again, "d001"), json!({"rate": 3}));

@@ -121,8 +121,7 @@ async fn devices_get_their_values_with_their_wave_and_keep_the_former_ones_until
     assert_eq!(with_rate(&test, 2).await, open);
 
     // A restart changes nothing; who is in which wave is drawn again and is the same.
-    assert!(test.tasks.stop(Duration::from_secs(60)).await);
-    let again = TestHub::on(test.store.clone()).await;
+    let again = test.killed().await;
     assert_eq!(waves(&view(&again, "fast").await), waves(&grown));
     decide(&again, "iothubowner", "fast", Decision::RollBack("too fast".into())).await.expect("rolled back");
     until(&again, "fast", "rollingBack", 2).await;

@@ -162,9 +162,8 @@ async fn a_restart_finishes_what_was_begun() {
     at_rest(&test).await;
     create(&test, spec("a", "*", 1, device_content(json!({"properties.desired.rate": 5})))).await;
     test.hub.configuration_delete(&test.owner(), &name("gone"), &Precondition::None).await.expect("deleted");
-    // As after a kill: whatever of the sweep was done is done.
-    test.tasks.stopping().cancel();
-    let again = TestHub::on(test.store.clone()).await;
+    // Whatever of the sweep was done is done.
+    let again = test.killed().await;
     at_rest(&again).await;
     let count = again.hub.query(&again.owner(), "SELECT COUNT() AS n FROM devices WHERE properties.desired.rate = 5 AND NOT is_defined(properties.desired.old)", None, None).await;
     assert_eq!(count.expect("counted").values(), [json!({"n": 300})]);

@@ -329,10 +329,8 @@ async fn a_restart_goes_on_and_tells_what_was_in_flight_from_what_was_not_sent()
     let start = Some(Timestamp::from_seconds(START_SECONDS + 600));
     let later = NewJob { start, ..patching("later", "*", json!({"x": 1})) };
     test.hub.job_create(&test.owner(), later).await.expect("created");
-    // As after a kill: nobody had the time to write anything down.
-    test.tasks.stopping().cancel();
 
-    let again = TestHub::on(test.store.clone()).await;
+    let again = test.killed().await;
     let job = until(&again, "call", |job| job.state.counts.running == 0).await;
     assert_eq!(job.state.counts, counts(2, 0, 0, 1, 0));
     let unknown = rows(&again, "SELECT deviceId FROM devices.jobs WHERE error.code = 'OutcomeUnknown'").await;
@@ -400,11 +398,8 @@ async fn a_device_that_says_not_now_is_asked_again_by_a_job_that_waits_for_devic
     );
     assert_eq!(row[0]["notBeforeTimeUtc"], json!(Timestamp::from_seconds(START_SECONDS + 600).to_string()));
     // Nobody is asked again before, neither by time nor because the hub was started again.
-    test.tasks.stopping().cancel();
     devices.drain(..).for_each(|device| device.abort());
-    // A store has one hub: the former must have written its last.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let again = TestHub::on(test.store.clone()).await;
+    let again = test.killed().await;
     for (device, answers) in [("d000", vec![(200, "1")]), ("d002", vec![later])] {
         devices.push(answering_in_turn(&again, device, &answers).await);
     }

@@ -139,11 +139,9 @@ async fn a_restart_goes_on_waiting_for_reports() {
     taken(&test, "reset", 2).await;
     // Time stands still until nobody has anything to do: both answers are written by then.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // As after a kill: nobody had the time to write anything down.
-    test.tasks.stopping().cancel();
     drop(devices);
     // One report comes while no job runs, the other afterwards.
-    let again = TestHub::on(test.store.clone()).await;
+    let again = test.killed().await;
     report(&again, "d0", json!({"factoryReset": {"state": "done"}})).await;
     until(&again, "reset", |job| job.state.counts == counts(0, 1, 1, 0, 0)).await;
     report(&again, "d1", json!({"factoryReset": {"state": "done"}})).await;

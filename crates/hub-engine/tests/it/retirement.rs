@@ -153,8 +153,7 @@ async fn the_id_is_kept_over_a_restart_until_it_is_released() {
         first.register(name).await;
     }
     retire(&first, "d").await;
-    first.tasks.stopping().cancel();
-    let test = TestHub::on(first.store.clone()).await;
+    let test = first.killed().await;
     let owner = test.owner();
     let spec = IdentitySpec::default;
     let check = |error: Error| {

@@ -209,10 +209,8 @@ async fn devices_that_defer_are_asked_again_and_restarts_change_nothing() {
         (row["status"].as_str(), row["lastError"]["code"].as_str()),
         (Some("pending"), Some("DeviceDeferred"))
     );
-    // As after a kill.
-    test.tasks.stopping().cancel();
     drop(later);
-    let again = TestHub::on(test.store.clone()).await;
+    let again = test.killed().await;
     until(&again, "call", |job| job.state.counts == counts(1, 0, 1, 0, 0)).await;
     let _now = answering(&again, "d000", 200).await;
     again.advance(Duration::from_secs(301));
@@ -471,9 +469,7 @@ async fn gates_of_a_running_job_are_overridden_once_and_for_good() {
     // A pause goes on to count, and a restart forgets nothing.
     tokio::time::sleep(Duration::from_secs(5)).await;
     until(&test, "held", |job| job.state.counts == counts(2, 0, 1, 0, 0)).await;
-    test.tasks.stopping().cancel();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let again = TestHub::on(test.store.clone()).await;
+    let again = test.killed().await;
     assert_eq!(reasons(&again, "held").await, json!({"go": 2}));
     decide(&again, "service", "held", Decision::Resume).await.expect("resumed");
     assert_eq!(ended(&again, "held").await.state.counts, counts(0, 0, 3, 0, 0));
