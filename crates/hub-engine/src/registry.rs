@@ -137,9 +137,22 @@ impl Hub {
         let stamps = stamps(txn.now(), None);
         let identity = put_new(txn, id, spec, twin, record, &stamps)?;
         if identity.edge && !id.is_module() {
-            put_edge_modules(txn, &id.device)?;
+            self.put_edge_modules(txn, &id.device)?;
         }
         Ok(identity)
+    }
+
+    /// Registers the modules that each edge device has (S 2.1), as far as they are not there.
+    fn put_edge_modules(&self, txn: &mut Txn<'_>, device: &DeviceId) -> Result<()> {
+        for name in EDGE_MODULES {
+            let module = ModuleId::parse(name).expect("the name of an edge module is valid");
+            let id = TwinId::module(device.clone(), module);
+            if self.index.get(&id).is_none() {
+                self.check_module_room(txn, device)?;
+                put_edge_module(txn, &id, &TwinUpdate::default())?;
+            }
+        }
+        Ok(())
     }
 
     fn check_module_count(&self, txn: &mut Txn<'_>, device: &DeviceId) -> Result<()> {
@@ -217,6 +230,9 @@ impl Hub {
             self.put_twin_update(txn, id, update, WriteMode::Replace, demand)?;
         }
         let identity = self.put_changed(txn, &entry, identity);
+        if identity.edge && !entry.identity.edge {
+            self.put_edge_modules(txn, &id.device)?;
+        }
         Ok((entry, identity))
     }
 
@@ -401,14 +417,6 @@ fn put_new(
     let identity = txn.put_identity(identity);
     txn.put_twin(id, twin, Touched::All);
     Ok(identity)
-}
-
-fn put_edge_modules(txn: &mut Txn<'_>, device: &DeviceId) -> Result<()> {
-    for name in EDGE_MODULES {
-        let module = ModuleId::parse(name).expect("the name of an edge module is valid");
-        put_edge_module(txn, &TwinId::module(device.clone(), module), &TwinUpdate::default())?;
-    }
-    Ok(())
 }
 
 /// Who looks after the modules that come with an edge deployment (S 2.1).
