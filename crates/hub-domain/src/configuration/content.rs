@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{ConfigurationError, Problem};
-use crate::id::ModuleId;
+use crate::id::{DeviceId, ModuleId, TwinId};
 use crate::json::{Object, check_rules, size_bytes, without_nulls};
 use crate::limits::{CONFIGURATION_CONTENT_BYTES_MAX, DEPLOYMENT_MODULES_MAX, TWIN_SECTION_BYTES_MAX};
 use crate::twin::{TwinPatch, TwinUpdate, WriteMode};
@@ -21,6 +21,11 @@ pub const EDGE_AGENT: &str = "$edgeAgent";
 const EDGE_HUB: &str = "$edgeHub";
 /// The prefix of every key within a section.
 const DESIRED: &str = "properties.desired";
+
+/// The edge agent of a device.
+pub fn edge_agent(device: DeviceId) -> TwinId {
+    TwinId::module(device, ModuleId::parse(EDGE_AGENT).expect("the name of the edge agent is valid"))
+}
 
 /// A desired property's names from the section's root, with dots between them: `chiller.temperature`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,13 +1,16 @@
 //! Configurations with gates: which twins they are let into. A twin remembers with which content it let one in, so that a gate
 //! that closes later takes nothing away: gates are asked before a configuration writes to a twin for the first time, and
 //! before it writes new content. Until they open, what it wrote there before stays as it is.
+//!
+//! An edge deployment is let in by the device: its twin has the facts and the memory, and its modules follow at once. What a
+//! deployment with gates says never changes, so it is let in or it is not; there is no former content to go on with.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::apply::walk;
-use super::{Configuration, ConfigurationError, ContentKind, LeafPath, Problem};
+use super::{Configuration, ConfigurationError, ConfigurationSpec, ContentKind, LeafPath, Problem};
 use crate::actor::Actor;
 use crate::context::{Gates, GatesOverride, HubContext, Reason, Verdict};
 use crate::time::Timestamp;
@@ -56,16 +59,37 @@ impl<'c> From<&'c Configuration> for Contender<'c> {
 }
 
 /// The gates of a configuration.
-pub(super) fn parse(value: &Value, kind: ContentKind) -> Result<Gates, ConfigurationError> {
-    let refusal = |text: String| ConfigurationError::new(Problem::Field, text);
-    if kind == ContentKind::Edge {
-        let text = "gates are not for edge deployments: let a job with gates set a tag, and ask for that in targetCondition";
-        return Err(refusal(text.into()));
+pub(super) fn parse(value: &Value) -> Result<Gates, ConfigurationError> {
+    Gates::parse(value).map_err(|error| ConfigurationError::new(Problem::Field, error.to_string()))
+}
+
+/// Why an edge deployment that is there cannot be written so: devices remember of it that they let it in, and nothing else.
+pub(super) fn refusal_of_deployment(
+    old: &ConfigurationSpec,
+    new: &ConfigurationSpec,
+) -> Option<ConfigurationError> {
+    let refusal = |problem, text: &str| Some(ConfigurationError::new(problem, text));
+    match (&old.gates, &new.gates) {
+        _ if old.content.kind() != ContentKind::Edge => None,
+        (None, Some(_)) => refusal(
+            Problem::Field,
+            "gates are given to an edge deployment that is in force already; create another one, of a higher priority, \
+             with them",
+        ),
+        (Some(_), _) if new.content != old.content => refusal(
+            Problem::ImmutableContent,
+            "the content of an edge deployment with gates cannot be changed; create another one, of a higher priority",
+        ),
+        _ => None,
     }
-    Gates::parse(value).map_err(|error| refusal(error.to_string()))
 }
 
 impl Configuration {
+    /// Whether this twin is what lets it in, and remembers that. A module leaves that of deployments to its device.
+    pub fn is_let_in_by(&self, twin: &TwinDocument<'_>) -> bool {
+        self.spec.content.kind() != ContentKind::Edge || !twin.identity.id.is_module()
+    }
+
     /// Its gates as of when, and whether they count.
     pub fn gating(&self) -> Option<&Gating> {
         self.gating.as_ref()
@@ -107,9 +131,9 @@ impl Configuration {
     }
 
     /// Whether this twin has yet to let it in.
-    pub fn must_be_let_in(&self, twin: &Twin) -> bool {
-        let Some(gating) = &self.gating else { return false };
-        let id = &self.spec.id;
+    pub fn must_be_let_in(&self, twin: &TwinDocument<'_>) -> bool {
+        let Some(gating) = self.gating.as_ref().filter(|_| self.is_let_in_by(twin)) else { return false };
+        let (id, twin) = (&self.spec.id, twin.twin);
         let is_in = match twin.let_in.get(id) {
             Some(digest) => *digest == self.by.digest(),
             // It came before there were gates, with what it has still.
@@ -118,10 +142,10 @@ impl Configuration {
         !is_in
     }
 
-    /// Whether it may write to a twin that it targets.
+    /// Whether it may write to a twin that it targets; or of a deployment, to the modules of a device.
     pub fn admission(&self, twin: &TwinDocument<'_>, hub: &HubContext, now: Timestamp) -> Admission {
         let (Some(gates), Some(gating)) = (&self.spec.gates, &self.gating) else { return Admission::Free };
-        if !self.must_be_let_in(twin.twin) {
+        if !self.must_be_let_in(twin) {
             return Admission::LetIn;
         }
         let verdict = gates.evaluate(twin, hub, now);
@@ -131,14 +155,18 @@ impl Configuration {
         }
     }
 
-    /// What it may do in a twin to which it is admitted so.
-    pub fn contender(&self, twin: &Twin, admission: &Admission) -> Contender<'_> {
+    /// What it may do in a twin to which it, or to whose device the deployment, is admitted so.
+    pub fn contender(&self, twin: &TwinDocument<'_>, admission: &Admission) -> Contender<'_> {
         let id = &self.spec.id;
         let (kept, let_in) = match admission {
             Admission::Free => (None, None),
+            Admission::LetIn if !self.is_let_in_by(twin) => (None, None),
+            // The device comes first, and remembers that gates are open.
+            _ if !self.is_let_in_by(twin) => (Some(Vec::new()), None),
             Admission::LetIn | Admission::Open(_) => (None, Some(self.by.digest())),
             Admission::Held(_) => {
-                (Some(written_by(self, twin)), Some(twin.let_in.get(id).copied().unwrap_or_default()))
+                let remembered = twin.twin.let_in.get(id).copied().unwrap_or_default();
+                (Some(written_by(self, twin.twin)), Some(remembered))
             }
         };
         Contender { configuration: self, kept, let_in }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub use content::{Content, ContentKind, EDGE_AGENT, LeafPath, Section};
+pub use content::{Content, ContentKind, EDGE_AGENT, LeafPath, Section, edge_agent};
 pub use gated::{Admission, Contender, Gating};
 pub use resolve::{Loss, Overridden, Resolution, Setting, resolve};
 pub use spec::{ConfigurationSpec, Metric, TargetCondition};
@@ -137,6 +137,9 @@ impl Configuration {
         spec.rollout = staged::updated(self.spec.rollout.as_ref(), spec.rollout)?;
         // As with the rollout, clients of the service do not know them.
         spec.gates = spec.gates.or_else(|| self.spec.gates.clone()).filter(|gates| !gates.is_empty());
+        if let Some(refusal) = gated::refusal_of_deployment(&self.spec, &spec) {
+            return Err(refusal);
+        }
         let changed = spec.content != self.spec.content;
         let (old, new) = (self.spec.content.kind(), spec.content.kind());
         let refusal = if changed && !content_may_change {

@@ -78,12 +78,17 @@ pub struct Resolution {
 pub fn resolve<'c, C: Into<Contender<'c>> + Clone>(module: Option<&ModuleId>, matching: &[C]) -> Resolution {
     let mut contenders: Vec<Contender<'c>> = matching.iter().cloned().map(Into::into).collect();
     contenders.sort_by(|a, b| a.configuration.rank(b.configuration));
-    let ranked: Vec<&Configuration> = contenders.iter().map(|one| one.configuration).collect();
+    // A deployment that waits has nothing to keep: it is as if it were not there, but for its status.
+    let in_force = |one: &&Contender<'c>| {
+        one.kept.is_none() || one.configuration.spec.content.kind() != ContentKind::Edge
+    };
+    let ranked: Vec<&Configuration> =
+        contenders.iter().filter(in_force).map(|one| one.configuration).collect();
     let deployment = Deployment::of(&ranked);
     let mut contest = Contest::default();
     for Contender { configuration, kept, .. } in &contenders {
         match (kept, configuration.spec.content.section(module)) {
-            (Some(kept), _) => contest.keep(configuration, kept),
+            (Some(kept), _) => contest.keep(kept),
             (None, Some(section)) => {
                 contest.enter(configuration, section, deployment.refusal(configuration));
             }
@@ -162,9 +167,8 @@ struct Contest {
 
 impl Contest {
     /// One that waits at a gate defends what it has.
-    fn keep(&mut self, configuration: &Configuration, kept: &[Kept]) {
+    fn keep(&mut self, kept: &[Kept]) {
         let refusal = self.replaced_by.clone().map(|by| Loss::Replaced { by });
-        debug_assert!(configuration.spec.content.kind() != ContentKind::Edge, "deployments have no gates");
         for (path, value, by) in kept {
             self.claim(path, Setting { value: value.clone(), by: by.clone() }, refusal.clone());
         }

@@ -72,8 +72,8 @@ impl ConfigurationSpec {
         let content = Content::parse(content)?;
         let target = text("targetCondition", given("targetCondition"))?.unwrap_or_default();
         let target = TargetCondition::parse(target, Some(content.kind()))?;
-        let rollout = given("rollout").map(|rollout| Staging::parse(rollout, content.kind())).transpose()?;
-        let gates = given("gates").map(|gates| gated::parse(gates, content.kind())).transpose()?;
+        let rollout = given("rollout").map(Staging::parse).transpose()?;
+        let gates = given("gates").map(gated::parse).transpose()?;
         Ok(Self {
             rollout,
             gates,

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Configuration, ConfigurationError, ContentKind, Problem};
+use super::{Configuration, ConfigurationError, ContentKind, Problem, edge_agent};
 use crate::id::TwinId;
 use crate::query::Condition;
 use crate::rollout::{Phase, Rollout, RolloutState, RolloutStep, Success, WaveState, draw};
@@ -54,10 +54,7 @@ fn refusal(text: impl Into<String>) -> ConfigurationError {
 
 impl Staging {
     /// From a rollout's document, with `failure` as one member more.
-    pub fn parse(value: &Value, kind: ContentKind) -> Result<Self, ConfigurationError> {
-        if kind == ContentKind::Edge {
-            return Err(refusal("rollout is not for edge deployments; use target conditions over a tag"));
-        }
+    pub fn parse(value: &Value) -> Result<Self, ConfigurationError> {
         let mut document = value.clone();
         let failure = document.as_object_mut().and_then(|members| members.remove("failure"));
         let policy = Rollout::parse(&document).map_err(|error| refusal(error.to_string()))?;
@@ -245,13 +242,28 @@ impl Configuration {
     }
 
     /// The wave of a twin that matches the condition, and how it fares there; `None` for others, and without waves.
-    pub fn standing(&self, twin: &TwinDocument<'_>, now: Timestamp) -> Option<(usize, Standing)> {
+    /// `shown_by` is the twin that shows how, see [`Configuration::shown_by`].
+    pub fn standing(
+        &self,
+        twin: &TwinDocument<'_>,
+        shown_by: &TwinDocument<'_>,
+        now: Timestamp,
+    ) -> Option<(usize, Standing)> {
         let (wave, is_open) = self.wave_of(&twin.identity.id)?;
         if !self.matches(twin) {
             return None;
         }
-        let waits = !is_open || self.must_be_let_in(twin.twin);
-        Some((wave, if waits { Standing::Waiting } else { self.fares(twin, wave, now) }))
+        let waits = !is_open || self.must_be_let_in(twin);
+        Some((wave, if waits { Standing::Waiting } else { self.fares(shown_by, wave, now) }))
+    }
+
+    /// The twin that shows how a configuration fares where it targets `id`: that one, or of an edge deployment, the edge
+    /// agent's of that device.
+    pub fn shown_by(&self, id: &TwinId) -> TwinId {
+        match self.spec.content.kind() {
+            ContentKind::Device | ContentKind::Module => id.clone(),
+            ContentKind::Edge => edge_agent(id.device.clone()),
+        }
     }
 
     fn fares(&self, twin: &TwinDocument<'_>, wave: usize, now: Timestamp) -> Standing {

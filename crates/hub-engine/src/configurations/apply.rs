@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use hub_domain::configuration::{ConfigurationError, Content, ContentKind, EDGE_AGENT, Problem};
+use hub_domain::configuration::{ConfigurationError, Content, ContentKind, EDGE_AGENT, Problem, edge_agent};
 use hub_domain::id::{DeviceId, ModuleId, TwinId};
 use hub_domain::rights::Rights;
 use hub_domain::twin::{Twin, TwinUpdate};
@@ -36,8 +36,7 @@ impl Hub {
             return Err(refusal(format!("{given} cannot be applied to a device by hand; expected {wanted}")));
         };
         let owner = TwinId::device(device.clone());
-        let agent = ModuleId::parse(EDGE_AGENT).expect("the name of the edge agent is valid");
-        let agent = TwinId::module(device.clone(), agent);
+        let agent = edge_agent(device.clone());
         for mut txn in self.attempts_by(&who.actor()) {
             // The commit fails if the device is deleted or stops to be an edge device before.
             if !txn.identity_entry(&owner)?.identity.edge {

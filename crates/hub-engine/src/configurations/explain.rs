@@ -127,9 +127,10 @@ impl Hub {
         let left_out = others.len().saturating_sub(EXPLAIN_CONFIGURATIONS_MAX);
         others.truncate(EXPLAIN_CONFIGURATIONS_MAX);
 
-        let admissions = self.admissions(&asked.own.document(), &matching, self.now());
+        let (own, device) = (asked.own.document(), asked.device.as_ref().map(TwinView::document));
+        let admissions = self.admissions(&own, device.as_ref(), &matching, self.now());
         let contenders: Vec<Contender<'_>> =
-            admissions.iter().map(|(one, admission)| one.contender(&asked.own.twin, admission)).collect();
+            admissions.iter().map(|(one, admission)| one.contender(&own, admission)).collect();
         let resolution = resolve(id.module.as_ref(), &contenders);
         let held = admissions.into_iter().filter_map(|(one, admission)| match admission {
             Admission::Held(verdict) => Some((one.spec().id.clone(), verdict)),
@@ -196,6 +197,7 @@ struct Asked {
 impl Asked {
     fn kinds(&self) -> &'static [ContentKind] {
         match self.device {
+            None if self.own.identity.edge => &[ContentKind::Device, ContentKind::Edge],
             None => &[ContentKind::Device],
             Some(_) => &[ContentKind::Module, ContentKind::Edge],
         }
@@ -227,7 +229,11 @@ impl Asked {
     ) -> ExplainedConfiguration {
         let spec = configuration.spec();
         let condition = spec.target.condition().explain(&self.document(configuration));
+        let is_for_modules = spec.content.kind() == ContentKind::Edge && self.device.is_none();
         let reason = match (verdict, condition.result) {
+            (Some(verdict), _) if is_for_modules && !verdict.held.contains_key(&spec.id) => {
+                "its settings are for the modules of this device".into()
+            }
             (Some(verdict), _) => verdict.reason(&spec.id),
             (None, _) if self.is_edge_missing(configuration) => "the device is no edge device".into(),
             (None, _) if spec.target.condition().is_nothing() => {

@@ -59,7 +59,7 @@ impl Hub {
         let set = self.configurations.current();
         let document = entry.document();
         let listed = entry.twin.let_in.keys().filter_map(|id| set.get(id));
-        let mut held = listed.filter(|one| one.must_be_let_in(&entry.twin)).peekable();
+        let mut held = listed.filter(|one| one.must_be_let_in(&document)).peekable();
         held.peek()?;
         let context = self.context.current();
         let next = held.filter_map(|one| match one.admission(&document, &context, now) {

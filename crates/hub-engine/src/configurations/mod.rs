@@ -51,8 +51,6 @@ struct State {
     set: Arc<ConfigurationSet>,
     /// Those that twins were not brought up to yet, each with the commit that wrote it last.
     unswept: BTreeMap<ConfigurationId, u64>,
-    /// The commit that removed one last.
-    removed: u64,
     swept: u64,
 }
 
@@ -60,8 +58,6 @@ struct State {
 pub(crate) struct Unswept {
     pub(crate) set: Arc<ConfigurationSet>,
     pub(crate) changed: BTreeSet<ConfigurationId>,
-    /// Whether some may have been removed. Which modules had them is not in their twins, if they were deployments.
-    pub(crate) any_removed: bool,
 }
 
 impl Configurations {
@@ -84,8 +80,7 @@ impl Configurations {
             rest = page.rest;
         }
         set.epoch = epoch;
-        // Nobody wrote down whether the writes since then removed any.
-        let state = State { set: Arc::new(set), unswept, removed: epoch, swept };
+        let state = State { set: Arc::new(set), unswept, swept };
         Ok(Self { state: Mutex::new(state), poke: Notify::new() })
     }
 
@@ -101,9 +96,6 @@ impl Configurations {
     /// Commit `number` wrote a configuration, or removed it.
     pub(crate) fn show(&self, number: u64, id: &ConfigurationId, configuration: Option<Arc<Configuration>>) {
         let mut state = self.state();
-        if configuration.is_none() {
-            state.removed = number;
-        }
         let mut set = ConfigurationSet::clone(&state.set);
         set.put(number, id, configuration);
         state.set = Arc::new(set);
@@ -115,11 +107,7 @@ impl Configurations {
     pub(crate) fn unswept(&self) -> Option<Unswept> {
         let state = self.state();
         let behind = state.swept < state.set.epoch;
-        behind.then(|| Unswept {
-            set: state.set.clone(),
-            changed: state.unswept.keys().cloned().collect(),
-            any_removed: state.removed > state.swept,
-        })
+        behind.then(|| Unswept { set: state.set.clone(), changed: state.unswept.keys().cloned().collect() })
     }
 
     /// All twins are as `done` wants them.
@@ -331,7 +319,7 @@ mod tests {
         show(3, "b", Some(configuration("b", "deviceContent", Value::Null)));
         show(4, "a", Some(configuration("a", "moduleContent", power)));
         let (former, first) = (known.current(), known.unswept().expect("two writes"));
-        assert!(!first.any_removed && first.changed.len() == 2);
+        assert!(first.changed.len() == 2);
         // Another kind, no gates; and one that goes.
         show(7, "a", Some(configuration("a", "deviceContent", Value::Null)));
         show(8, "b", None);
@@ -343,11 +331,11 @@ mod tests {
 
         known.note_swept(&first);
         let second = known.unswept().expect("two more");
-        assert!(second.any_removed && second.changed.len() == 2);
+        assert!(second.changed.len() == 2);
         show(9, "c", Some(configuration("c", "deviceContent", Value::Null)));
         known.note_swept(&second);
         let third = known.unswept().expect("one more");
-        assert!(!third.any_removed && third.changed.iter().map(ConfigurationId::as_str).eq(["c"]));
+        assert!(third.changed.iter().map(ConfigurationId::as_str).eq(["c"]));
         known.note_swept(&third);
         assert!(known.unswept().is_none());
     }

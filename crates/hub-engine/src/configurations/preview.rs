@@ -128,7 +128,11 @@ impl Hub {
             else {
                 continue;
             };
-            let sizes = staging.policy.waves.sizes(fares.targeted);
+            let mut count = 0;
+            if let Some(new) = then.get(&spec.id) {
+                self.each_match(new, |_| count += 1).await;
+            }
+            let sizes = staging.policy.waves.sizes(count);
             fares.waves = sizes.map_err(|error| Error::Invalid(error.to_string()))?;
         }
         Ok(preview)
@@ -189,11 +193,7 @@ impl Hub {
             return Matching::new();
         }
         let device = self.index.get(&TwinId::device(entry.id().device.clone()));
-        let targeting = |device: Arc<Entry>| {
-            let document = device.document();
-            set.of_kind(ContentKind::Edge).filter(|one| one.targets(&document)).map(named).collect()
-        };
-        device.map(targeting).unwrap_or_default()
+        device.map(|device| set.deployments(&device.document())).unwrap_or_default()
     }
 
     fn preview_twin(
@@ -205,18 +205,25 @@ impl Hub {
         changed: &BTreeSet<ConfigurationId>,
         shown_max: usize,
     ) {
-        let admissions = self.admissions(&entry.document(), after, self.now());
-        let contenders = admissions.iter().map(|(one, admission)| match admission {
-            // Shown as it is when its gates are open, and counted.
-            Admission::Held(verdict) if changed.contains(&one.spec().id) => {
-                preview
-                    .configurations
-                    .entry(one.spec().id.clone())
-                    .or_default()
-                    .wait_for(entry.id(), verdict);
-                one.contender(&entry.twin, &Admission::Open(Vec::new()))
+        let device_id = TwinId::device(entry.id().device.clone());
+        let device = entry.id().is_module().then(|| self.index.get(&device_id)).flatten();
+        let device = device.as_ref().map(|device| device.document());
+        let document = entry.document();
+        let admissions = self.admissions(&document, device.as_ref(), after, self.now());
+        let contenders = admissions.iter().map(|(one, admission)| {
+            let id = &one.spec().id;
+            if !changed.contains(id) || *admission == Admission::Free {
+                return one.contender(&document, admission);
             }
-            admission => one.contender(&entry.twin, admission),
+            if let Admission::Held(verdict) = admission {
+                let waits = if one.is_let_in_by(&document) { entry.id() } else { &device_id };
+                // Of a device's modules one is counted.
+                if one.shown_by(waits) == *entry.id() {
+                    preview.configurations.entry(id.clone()).or_default().wait_for(waits, verdict);
+                }
+            }
+            // Shown as it is when its gates are open.
+            one.contender(&document, &Admission::LetIn)
         });
         let resolution = resolve(entry.id().module.as_ref(), &contenders.collect::<Vec<_>>());
         let only = |these: &Matching, those: &Matching| -> Vec<ConfigurationId> {

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use hub_domain::configuration::{Configuration, ContentKind};
 use hub_domain::id::ConfigurationId;
 use hub_domain::query::{Root, Row, Shown, Standing};
-use hub_domain::twin::TwinChange;
+use hub_domain::twin::{TwinChange, TwinDocument};
 use rpds::RedBlackTreeMapSync as Map;
+
+use super::Matching;
 
 /// What changes when a device comes or goes.
 const CONNECTION_ROOTS: [Root; 2] = [Root::ConnectionState, Root::LastActivityTime];
@@ -143,6 +145,12 @@ impl ConfigurationSet {
         self.interest(kind).all.values()
     }
 
+    /// The edge deployments that target a device.
+    pub(super) fn deployments(&self, device: &TwinDocument<'_>) -> Matching {
+        let targeting = self.of_kind(ContentKind::Edge).filter(|one| one.targets(device));
+        targeting.map(|one| (one.spec().id.clone(), one.clone())).collect()
+    }
+
     /// Whether there are any of one kind.
     pub(crate) fn has_kind(&self, kind: ContentKind) -> bool {
         !self.interest(kind).all.is_empty()
@@ -153,7 +161,10 @@ impl ConfigurationSet {
         let standing = &self.interest(kind).standing;
         match touched {
             Touched::Connection => CONNECTION_ROOTS.iter().any(|root| standing.reads(*root)),
-            Touched::Identity => standing.reads_system(),
+            // Deployments are for edge devices, whatever their conditions read.
+            Touched::Identity => {
+                standing.reads_system() || (kind == ContentKind::Edge && self.has_kind(kind))
+            }
             Touched::Gates => false,
             Touched::Sections(_) | Touched::All | Touched::Configurations(_) | Touched::Unknown => {
                 self.has_kind(kind)

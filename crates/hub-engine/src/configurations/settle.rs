@@ -68,14 +68,17 @@ impl Txn<'_> {
         touched: Touched<'_>,
     ) -> Option<Arc<Twin>> {
         let current = self.current(id)?;
-        if !id.is_module() {
-            self.settle_edge_modules(set, &current, touched);
-        }
         let (matching, changed) = self.matching(set, &current, touched);
         let owned_touched = touched.desired() && (!matching.is_empty() || touched.is_forced());
         // Nobody else looks when the context of a twin changes: gates may read anything.
-        let waits = matching.values().any(|one| one.must_be_let_in(&current.twin));
-        if changed || owned_touched || waits { self.apply(&current, &matching, touched) } else { None }
+        let waits = matching.values().any(|one| one.must_be_let_in(&current.document()));
+        let concerned = changed || owned_touched || waits;
+        let written = concerned.then(|| self.apply(&current, &matching, touched)).flatten();
+        if !id.is_module() {
+            let twin = written.clone().unwrap_or_else(|| current.twin.clone());
+            self.settle_edge_modules(set, &Current { twin, ..current }, touched);
+        }
+        written
     }
 
     /// The configurations that target a twin after a change, and whether they are others than before.
@@ -85,22 +88,32 @@ impl Txn<'_> {
         let mut matching = Matching::new();
         let mut changed = false;
         let document = current.document();
-        for known in current.twin.configurations.keys() {
+        // An edge agent lists deployments, too, which are looked up at the device, below.
+        let is_own = |configuration: &Configuration| match configuration.spec().content.kind() {
+            ContentKind::Edge => !id.is_module() && configuration.gating().is_some(),
+            of => of == kind,
+        };
+        let Twin { configurations, let_in, .. } = &*current.twin;
+        for known in configurations.keys().chain(let_in.keys()) {
             match set.get(known) {
-                Some(configuration)
-                    if configuration.spec().content.kind() == kind && configuration.targets(&document) =>
-                {
+                Some(configuration) if is_own(configuration) && configuration.targets(&document) => {
                     matching.insert(known.clone(), configuration.clone());
                 }
-                // Deployments are looked up at the device, below.
-                Some(configuration) if configuration.spec().content.kind() == ContentKind::Edge => {}
+                Some(configuration)
+                    if id.is_module() && configuration.spec().content.kind() == ContentKind::Edge => {}
                 _ => changed = true,
             }
         }
         // Those that target it already were just looked at, so only new ones are looked for.
-        for configuration in set.concerned(kind, touched, None, &document) {
+        let mut new = set.concerned(kind, touched, None, &document);
+        if current.identity.edge && !id.is_module() && set.any_gated() {
+            // It may have become an edge device just now.
+            let touched = if matches!(touched, Touched::Identity) { Touched::All } else { touched };
+            new.extend(set.concerned(ContentKind::Edge, touched, None, &document));
+        }
+        for configuration in new {
             let id = &configuration.spec().id;
-            if !matching.contains_key(id) && configuration.targets(&document) {
+            if !matching.contains_key(id) && is_own(configuration) && configuration.targets(&document) {
                 matching.insert(id.clone(), configuration.clone());
                 changed = true;
             }
@@ -119,24 +132,24 @@ impl Txn<'_> {
             return Matching::new();
         }
         let device = self.current(&TwinId::device(module.device.clone()));
-        device.map(|device| deployed(set, &device)).unwrap_or_default()
+        device.map(|device| set.deployments(&device.document())).unwrap_or_default()
     }
 
     fn settle_edge_modules(&mut self, set: &ConfigurationSet, device: &Current, touched: Touched<'_>) {
         let id = &device.identity.id;
-        let before = self.hub.index.get(id);
-        let was_edge = before.as_ref().is_some_and(|entry| entry.identity.edge);
-        let forced = touched.is_forced();
-        let Some(before) = before.filter(|_| {
-            (was_edge || device.identity.edge) && (forced || set.reads(ContentKind::Edge, touched))
-        }) else {
+        // The modules of a new one come after it.
+        let Some(before) = self.hub.index.get(id) else { return };
+        let (was_edge, is_edge) = (before.identity.edge, device.identity.edge);
+        if !was_edge && !is_edge {
             return;
-        };
+        }
         let (old, new) = (before.document(), device.document());
-        let concerned = set.concerned(ContentKind::Edge, touched, Some(&old), &new);
-        let differs =
-            concerned.iter().any(|configuration| configuration.targets(&old) != configuration.targets(&new));
-        if !forced && !differs && was_edge == device.identity.edge {
+        let differs = || {
+            let mut concerned = set.concerned(ContentKind::Edge, touched, Some(&old), &new).into_iter();
+            concerned.any(|configuration| configuration.targets(&old) != configuration.targets(&new))
+        };
+        let is_let_in = before.twin.let_in != device.twin.let_in;
+        if !touched.is_forced() && was_edge == is_edge && !is_let_in && !differs() {
             return;
         }
         for module in self.hub.index.modules_of(&id.device) {
@@ -144,8 +157,7 @@ impl Txn<'_> {
                 continue;
             }
             let Some(current) = self.current(module.id()) else { continue };
-            let (mut matching, _) = self.matching(set, &current, touched);
-            matching.extend(deployed(set, device));
+            let (matching, _) = self.matching(set, &current, touched);
             self.apply(&current, &matching, touched);
         }
     }
@@ -158,15 +170,19 @@ impl Txn<'_> {
         touched: Touched<'_>,
     ) -> Option<Arc<Twin>> {
         let id = &current.identity.id;
-        let admissions = self.hub.admissions(&current.document(), matching, gates_as_of(touched, self.now()));
+        let device = id.is_module().then(|| self.current(&TwinId::device(id.device.clone()))).flatten();
+        let device = device.as_ref().map(Current::document);
+        let document = current.document();
+        let as_of = gates_as_of(touched, self.now());
+        let admissions = self.hub.admissions(&document, device.as_ref(), matching, as_of);
         let contenders: Vec<Contender<'_>> =
-            admissions.iter().map(|(one, admission)| one.contender(&current.twin, admission)).collect();
+            admissions.iter().map(|(one, admission)| one.contender(&document, admission)).collect();
         let resolution = resolve(id.module.as_ref(), &contenders);
         match current.twin.apply(&resolution, self.now()) {
             Ok(None) => None,
             Ok(Some((twin, change))) => {
                 for (configuration, admission) in &admissions {
-                    let told = overridden(configuration, admission, id, self.now());
+                    let told = overridden(configuration, admission, &document, self.now());
                     told.iter().for_each(|event| self.event(event));
                 }
                 if let Some(patch) = &change.desired {
@@ -233,15 +249,18 @@ impl Txn<'_> {
 }
 
 impl Hub {
-    /// Whether each of these configurations may write to a twin that they target.
+    /// Whether each of these configurations may write to a twin that they target, which is of a module of `device`.
     pub(super) fn admissions<'m>(
         &self,
         twin: &TwinDocument<'_>,
+        device: Option<&TwinDocument<'_>>,
         matching: &'m Matching,
         now: Timestamp,
     ) -> Vec<(&'m Arc<Configuration>, Admission)> {
         let context = self.context.current();
-        matching.values().map(|one| (one, one.admission(twin, &context, now))).collect()
+        let lets_in =
+            |one: &Configuration| if one.is_let_in_by(twin) { twin } else { device.unwrap_or(twin) };
+        matching.values().map(|one| (one, one.admission(lets_in(one), &context, now))).collect()
     }
 }
 
@@ -257,10 +276,11 @@ fn gates_as_of(touched: Touched<'_>, now: Timestamp) -> Timestamp {
 fn overridden(
     configuration: &Configuration,
     admission: &Admission,
-    id: &TwinId,
+    twin: &TwinDocument<'_>,
     now: Timestamp,
 ) -> Option<Event> {
     let Admission::Open(closed) = admission else { return None };
+    let tells = configuration.is_let_in_by(twin) && !closed.is_empty();
     let GatesOverride { by, reason, .. } = configuration.gating()?.overridden.clone()?;
     let kind = EventKind::Override {
         gates_of: GatesOf::Configuration(configuration.spec().id.clone()),
@@ -268,14 +288,7 @@ fn overridden(
         closed: closed.iter().map(Reason::key).collect(),
         actor: by,
     };
-    (!closed.is_empty()).then(|| Event { time: now, id: id.clone(), kind })
-}
-
-/// The edge deployments that target a device.
-fn deployed(set: &ConfigurationSet, device: &Current) -> Matching {
-    let document = device.document();
-    let matching = set.of_kind(ContentKind::Edge).filter(|configuration| configuration.targets(&document));
-    matching.map(|configuration| (configuration.spec().id.clone(), configuration.clone())).collect()
+    tells.then(|| Event { time: now, id: twin.identity.id.clone(), kind })
 }
 
 /// How configurations fare that together do not fit into a twin: who was applied stays so, the others only target it.

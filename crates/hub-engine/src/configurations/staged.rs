@@ -60,7 +60,11 @@ impl Hub {
         let mut stages = configuration.stages()?.uncounted();
         let now = self.now();
         self.each_match(configuration, |entry| {
-            if let Some((wave, standing)) = configuration.standing(&entry.document(), now) {
+            let document = entry.document();
+            let shown_by = configuration.shown_by(entry.id());
+            let other = (shown_by != *entry.id()).then(|| self.index.get(&shown_by)).flatten();
+            let shown_by = other.as_ref().map_or(document, |other| other.document());
+            if let Some((wave, standing)) = configuration.standing(&document, &shown_by, now) {
                 stages.count(wave, standing);
             }
         })

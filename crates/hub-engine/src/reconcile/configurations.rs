@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hub_domain::configuration::{Configuration, ContentKind};
+use hub_domain::configuration::{ContentKind, edge_agent};
 use hub_domain::id::{ConfigurationId, TwinId};
+use hub_domain::twin::Twin;
 use hub_index::{Entry, Source};
 use tokio::time::Instant;
 
@@ -142,27 +143,22 @@ impl Chunks {
 
 /// Whether a change of these configurations can concern a twin: it lists one, or one targets it now.
 fn is_touched(hub: &Hub, unswept: &Unswept, entry: &Entry) -> bool {
-    let listed = &entry.twin.configurations;
     let concerns = |id: &ConfigurationId| unswept.set.get(id).is_none() || unswept.changed.contains(id);
-    if listed.keys().any(concerns) {
+    let lists = |twin: &Twin| twin.configurations.keys().chain(twin.let_in.keys()).any(concerns);
+    if lists(&entry.twin) {
         return true;
     }
     let targeted = |kind, entry: &Entry| {
         let mut changed = unswept.set.changed(kind, &unswept.changed);
         changed.any(|configuration| configuration.targets(&entry.document()))
     };
-    match &entry.id().module {
-        None => targeted(ContentKind::Device, entry),
-        Some(_) if targeted(ContentKind::Module, entry) => true,
-        Some(_) => {
-            let changed =
-                |configuration: &Arc<Configuration>| unswept.changed.contains(&configuration.spec().id);
-            let any_edge = unswept.any_removed || unswept.set.of_kind(ContentKind::Edge).any(changed);
-            let device =
-                any_edge.then(|| hub.index.get(&TwinId::device(entry.id().device.clone()))).flatten();
-            device.is_some_and(|device| {
-                (unswept.any_removed && device.identity.edge) || targeted(ContentKind::Edge, &device)
-            })
-        }
+    if entry.id().is_module() {
+        return targeted(ContentKind::Module, entry);
     }
+    // A device brings its modules up to deployments, all at once. Which ones they have is in its edge agent's twin.
+    let is_deployed = || {
+        let agent = hub.index.get(&edge_agent(entry.id().device.clone()));
+        targeted(ContentKind::Edge, entry) || agent.is_some_and(|agent| lists(&agent.twin))
+    };
+    targeted(ContentKind::Device, entry) || (entry.identity.edge && is_deployed())
 }

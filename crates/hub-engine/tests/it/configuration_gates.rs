@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use hub_domain::actor::Actor;
 use hub_domain::configuration::ConfigurationSpec;
-use hub_domain::context::{Gates, HubContext};
+use hub_domain::context::HubContext;
 use hub_domain::event::{EventKind, EventSource, GatesOf};
-use hub_domain::identity::IdentitySpec;
-use hub_domain::job::{JobAction, NewJob};
 use hub_domain::twin::ConfigurationStatus;
 use hub_domain::version::Precondition;
 use hub_engine::Error;
@@ -22,7 +20,7 @@ use hub_testkit::{START_SECONDS, TestHub};
 use serde_json::{Value, json};
 
 use crate::configurations::{at_rest, create, device_content, name, values, write};
-use crate::jobs::{fleet, patching};
+use crate::jobs::fleet;
 use crate::retirement::report;
 use crate::{desired, id, tags};
 
@@ -38,11 +36,11 @@ fn rate(rate: u32) -> Value {
     json!({"properties.desired.rate": rate})
 }
 
-fn power() -> Value {
+pub(crate) fn power() -> Value {
     json!({"power": {"minimumBatteryPercent": 50}})
 }
 
-async fn battery(test: &TestHub, device: &str, percent: u32) {
+pub(crate) async fn battery(test: &TestHub, device: &str, percent: u32) {
     report(test, device, json!({"context": {"power": {"batteryPercent": percent}}})).await;
 }
 
@@ -365,46 +363,12 @@ async fn gates_come_and_go_and_meet_waves() {
         (json!({"power": {}}), device_content(rate(1)), "gates.power"),
         (json!({"powr": {}}), device_content(rate(1)), "gates.powr"),
         (json!([]), device_content(rate(1)), "gates: is []"),
-        (
-            power(),
-            json!({"modulesContent": {"$edgeAgent": {"properties.desired": {}}}}),
-            "not for edge deployments",
-        ),
     ] {
         (body["gates"], body["content"]) = (gates, content);
         body["rollout"] = Value::Null;
         let refused = ConfigurationSpec::parse(name("bad"), &body).expect_err(part).to_string();
         assert!(refused.contains(part), "{part}: {refused}");
     }
-}
-
-/// Edge deployments have no gates; a job with gates lets a device in by the tag that the deployment asks for.
-#[tokio::test(start_paused = true)]
-async fn an_edge_deployment_comes_with_a_tag_that_a_job_with_gates_sets() {
-    let test = TestHub::start().await;
-    let edge = IdentitySpec { edge: true, ..IdentitySpec::default() };
-    test.hub.identity_create(&test.owner(), id("edge"), edge).await.expect("registered");
-    let modules = json!({"modulesContent": {
-        "$edgeAgent": {"properties.desired": {"modules": {"m": {"version": "2"}}}},
-        "m": {"properties.desired.speed": 2},
-    }});
-    create(&test, crate::configurations::spec("v2", "tags.edge = 'v2'", 5, modules)).await;
-    battery(&test, "edge", 10).await;
-    let job = NewJob {
-        action: JobAction::PatchTwin(tags(json!({"edge": "v2"}))),
-        gates: Some(Gates::parse(&power()).expect("gates")),
-        ..patching("let-in", "*", json!({}))
-    };
-    test.hub.job_create(&test.owner(), job).await.expect("created");
-    at_rest(&test).await;
-    let module = hub_domain::id::TwinId::parse("edge", Some("m")).expect("an id");
-    assert!(test.hub.twin_get(&test.owner(), &module).is_err(), "it waits with all of its modules");
-    battery(&test, "edge", 70).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    battery(&test, "edge", 5).await;
-    at_rest(&test).await;
-    let twin = test.hub.twin_get(&test.owner(), &module).expect("it came").twin;
-    assert_eq!(twin.desired.values.get("speed"), Some(&json!(2)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,7 +46,7 @@ async fn view(test: &TestHub, id: &str) -> ConfigurationView {
 }
 
 /// Waits for this phase, and for so many waves to be open.
-async fn until(test: &TestHub, of: &str, phase: &str, open: usize) -> ConfigurationView {
+pub(crate) async fn until(test: &TestHub, of: &str, phase: &str, open: usize) -> ConfigurationView {
     for _ in 0..2000 {
         let view = view(test, of).await;
         let state = view.configuration.stages().expect("waves").state();
@@ -203,9 +203,6 @@ async fn what_is_no_rollout_of_a_configuration_is_refused() {
         let text = staged("bad", 5, 2, rollout.clone()).expect_err(part);
         assert!(text.contains(part), "{rollout}: {text}");
     }
-    let edge = json!({"content": {"modulesContent": {"m": {"properties.desired.a": 1}}}, "rollout": {}});
-    let text = ConfigurationSpec::parse(name("edge"), &edge).expect_err("an edge deployment").to_string();
-    assert!(text.contains("not for edge deployments"), "{text}");
 
     let refused = async |spec: ConfigurationSpec, part: &str| {
         let error = test.hub.configuration_create(&test.owner(), spec).await.expect_err(part).to_string();

@@ -44,13 +44,18 @@ pub async fn write(test: &TestHub, device: &str, update: TwinUpdate) {
     written.expect("written");
 }
 
-fn twin_of(test: &TestHub, id: &TwinId) -> Value {
+pub fn twin_of(test: &TestHub, id: &TwinId) -> Value {
     test.hub.twin_get(&test.owner(), id).expect("a twin").document().to_json()
 }
 
 /// The desired values of a twin, without what the hub notes of them.
 pub fn values(test: &TestHub, device: &str) -> Value {
-    let mut desired = twin_of(test, &id(device))["properties"]["desired"].take();
+    values_of(test, &id(device))
+}
+
+/// Likewise, of any twin.
+pub fn values_of(test: &TestHub, id: &TwinId) -> Value {
+    let mut desired = twin_of(test, id)["properties"]["desired"].take();
     desired.as_object_mut().expect("a section").retain(|key, _| !key.starts_with('$'));
     desired
 }
@@ -238,11 +243,7 @@ async fn modules_and_edge_deployments() {
     let edge = IdentitySpec { edge: true, ..IdentitySpec::default() };
     test.hub.identity_create(&test.owner(), id("edge"), edge).await.expect("registered");
     let module = |device, module| TwinId::parse(device, Some(module)).expect("an id");
-    let desired_of = |id: &TwinId| {
-        let mut desired = twin_of(&test, id)["properties"]["desired"].take();
-        desired.as_object_mut().expect("a section").retain(|key, _| !key.starts_with('$'));
-        desired
-    };
+    let desired_of = |id: &TwinId| values_of(&test, id);
     let of_modules = json!({"moduleContent": {"properties.desired.x": 1}});
     create(&test, spec("mod", "FROM devices.modules WHERE moduleId = 'm'", 1, of_modules)).await;
     let base = json!({"modulesContent": {

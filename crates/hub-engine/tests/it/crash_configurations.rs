@@ -1,12 +1,14 @@
 //! Configurations with gates through the whole engine, killed at random points: twins enter and leave, gates open and close,
-//! content is edited, gates are overridden. After each step all comes to rest, with as many lives of the hub as that takes;
-//! so the end must be the same as that of a hub which nobody killed, to the last version.
+//! content is edited, gates are overridden, edge deployments come and go. After each step all comes to rest, with as many
+//! lives of the hub as that takes; so the end must be the same as that of a hub which nobody killed, to the last version.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hub_domain::configuration::ConfigurationSpec;
 use hub_domain::event::EventSource;
+use hub_domain::id::TwinId;
+use hub_domain::identity::IdentitySpec;
 use hub_domain::time::Timestamp;
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
@@ -31,8 +33,10 @@ const BUSY_DEVICES: u64 = 6;
 const STEPS: usize = 40;
 /// Lives of the hub in one script; one that needs more goes nowhere.
 const LIVES_MAX: u64 = 400;
-/// One without gates, and two that hold back for power and for the hour.
-const CONFIGURATIONS: [&str; 3] = ["free", "power", "window"];
+/// Of the busy ones, those that are edge devices.
+const EDGE_DEVICES: u64 = 2;
+/// One without gates, and two that hold back for power and for the hour; and edge deployments without and with gates.
+const CONFIGURATIONS: [&str; 5] = ["free", "power", "window", "base", "edge"];
 /// How long all that runs by itself has until it is looked whether it rests.
 const REST: Duration = Duration::from_secs(3);
 
@@ -57,7 +61,7 @@ fn script(seed: u64) -> Vec<Step> {
     let mut now = START_SECONDS;
     let mut step = || {
         let device = format!("d{:03}", random.below(BUSY_DEVICES));
-        let configuration = CONFIGURATIONS[random.below(3) as usize];
+        let configuration = CONFIGURATIONS[random.below(5) as usize];
         match random.below(20) {
             0..6 => Step::Battery(device, random.below(2) * 90),
             6..10 => Step::Site(device, ["a", "b"][random.below(2) as usize]),
@@ -76,16 +80,24 @@ fn script(seed: u64) -> Vec<Step> {
 
 fn spec(of: &str, value: u64) -> ConfigurationSpec {
     let (priority, gates) = match of {
-        "free" => (1, Value::Null),
-        "power" => (2, json!({"power": {"minimumBatteryPercent": 50}})),
+        "free" | "base" => (1, Value::Null),
+        "power" | "edge" => (2, json!({"power": {"minimumBatteryPercent": 50}})),
         _ => {
             let rule = json!({"rrule": "FREQ=HOURLY", "durationInSeconds": 1200});
             (3, json!({"window": rule}))
         }
     };
-    let values = json!({"properties.desired.rate": value, format!("properties.desired.{of}"): value});
+    let content = match of {
+        "base" | "edge" => json!({"modulesContent": {
+            "$edgeAgent": {"properties.desired": {"modules": {"m": {"version": value}}}},
+            "m": {"properties.desired": {"rate": value, of: value}},
+        }}),
+        _ => device_content(
+            json!({"properties.desired.rate": value, format!("properties.desired.{of}"): value}),
+        ),
+    };
     let body = json!({
-        "content": device_content(values), "targetCondition": "tags.site = 'a'", "priority": priority, "gates": gates,
+        "content": content, "targetCondition": "tags.site = 'a'", "priority": priority, "gates": gates,
     });
     ConfigurationSpec::parse(name(of), &body).expect("a configuration")
 }
@@ -104,6 +116,8 @@ impl Step {
                 .await
                 .map(drop),
             Step::Write(of, value) => match hub.configuration_get(owner, &name(of)).await {
+                // What it says never changes.
+                Ok(_) if *of == "edge" => Ok(()),
                 Ok(_) => hub.configuration_update(owner, spec(of, *value), any).await.map(drop),
                 Err(_) => hub.configuration_create(owner, spec(of, *value)).await.map(drop),
             },
@@ -164,6 +178,12 @@ impl Play {
             let update = tags(json!({"site": "a", "timeZone": "Etc/UTC"}));
             write(&test, &format!("d{n:03}"), update).await;
         }
+        for n in 0..EDGE_DEVICES {
+            let (device, edge) =
+                (id(&format!("d{n:03}")), IdentitySpec { edge: true, ..IdentitySpec::default() });
+            let changed = test.hub.identity_update(&test.owner(), &device, edge, &Precondition::None).await;
+            changed.expect("an edge device");
+        }
         self.stop(&test).await;
     }
 
@@ -201,15 +221,20 @@ impl Play {
         tokio::time::sleep(REST).await;
         let repaired = test.hub.prove_configurations().await.expect("proven");
         assert_eq!(repaired, 0, "seed {}: twins were not as their configurations want them", self.seed);
-        let twin = |n: usize| {
-            let device = format!("d{n:03}");
-            let view = test.hub.twin_get(&test.owner(), &id(&device)).expect("a twin");
+        let twin = |id: TwinId| {
+            // The module comes with a deployment.
+            let Ok(view) = test.hub.twin_get(&test.owner(), &id) else { return json!(id.to_string()) };
             let twin = &view.twin;
             let (statuses, let_in) = (&twin.configurations, &twin.let_in);
             let desired = Value::Object(twin.desired.values.clone());
-            json!([device, twin.desired.version, desired, format!("{statuses:?}"), format!("{let_in:?}")])
+            let texts = [id.to_string(), format!("{statuses:?}"), format!("{let_in:?}")];
+            json!([texts, twin.desired.version, desired])
         };
-        let twins: Vec<_> = (0..DEVICES).map(twin).collect();
+        let devices = (0..DEVICES).map(|n| id(&format!("d{n:03}")));
+        let modules = (0..EDGE_DEVICES).flat_map(|n| {
+            ["$edgeAgent", "m"].map(|module| TwinId::parse(&format!("d{n:03}"), Some(module)).expect("an id"))
+        });
+        let twins: Vec<_> = devices.chain(modules).map(twin).collect();
         let filter = EventFilter { sources: vec![EventSource::Job], device: None };
         let (mut told, mut position, mut at_end) = (Vec::new(), None, false);
         while !at_end {

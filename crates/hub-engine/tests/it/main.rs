@@ -8,6 +8,7 @@ mod configuration_rollouts;
 mod configurations;
 mod crash_configurations;
 mod crash_simulation;
+mod deployments;
 mod events;
 mod explain;
 mod feed;

@@ -113,8 +113,7 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<Configuration, StoreError> {
         let metric = field(key, "metrics", Metric::parse(&name, &text).ok())?;
         Ok((name, metric))
     });
-    let rollout =
-        record.rollout.map(|value| field(key, "rollout", Staging::parse(&value, content.kind()).ok()));
+    let rollout = record.rollout.map(|value| field(key, "rollout", Staging::parse(&value).ok()));
     let stages = record.stages.map(|StagesV1 { bounds, state }| {
         let state = RolloutState::from_json(&state).ok();
         field(key, "stages", state.and_then(|state| Stages::of_parts(bounds, state)))

@@ -6,7 +6,7 @@ use crate::rollout::{Phase, RolloutState};
 use crate::twin::{ConfigurationStatus, TwinPatch};
 
 fn staging(rollout: Value) -> Staging {
-    Staging::parse(&rollout, ContentKind::Device).expect("a rollout")
+    Staging::parse(&rollout).expect("a rollout")
 }
 
 fn twin_id(n: usize) -> TwinId {
@@ -79,8 +79,12 @@ fn what_a_twin_shows_decides_how_it_counts() {
         twin.configurations.extend(status.map(|status| (id("c"), status)));
         let identity = identity(None, false);
         let document = TwinDocument { identity: &identity, twin: &twin, connection: Connection::NEVER };
-        assert_eq!(opened.standing(&document, at(now)), Some((0, expected)), "{status:?} {reported} {now}");
-        assert_eq!(waiting.standing(&document, at(now)), Some((0, Standing::Waiting)));
+        assert_eq!(
+            opened.standing(&document, &document, at(now)),
+            Some((0, expected)),
+            "{status:?} {reported} {now}"
+        );
+        assert_eq!(waiting.standing(&document, &document, at(now)), Some((0, Standing::Waiting)));
     }
 }
 
