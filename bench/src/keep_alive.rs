@@ -43,6 +43,11 @@ impl KeepAlive {
         self.send("POST", path, body).await
     }
 
+    /// Likewise a PATCH of JSON text.
+    pub async fn patch(&mut self, path: &str, body: &str) -> Result<usize> {
+        self.send("PATCH", path, body).await
+    }
+
     /// Begins to watch a query, given percent-encoded; the connection then only brings events. Returns when it has told its
     /// rows.
     pub async fn watch(&mut self, query: &str) -> Result<()> {

@@ -39,6 +39,9 @@ struct Args {
     /// Devices registered for the start benchmark, the twin job, the queries and the import.
     #[arg(long, default_value_t = 100_000)]
     registered: usize,
+    /// Leaves the peer of the queries out, where the machine has no room for both of them.
+    #[arg(long)]
+    without_peer: bool,
     /// Devices connected for the memory benchmark and the storm.
     #[arg(long, default_value_t = 5_000)]
     connected: usize,

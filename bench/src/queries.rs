@@ -10,10 +10,10 @@ use serde_json::json;
 
 use crate::Args;
 use crate::client::Client;
-use crate::fleet::{Rest, connect};
+use crate::fleet::{Rest, connect, name};
 use crate::hub::Hub;
 use crate::keep_alive::KeepAlive;
-use crate::measure::{Better, Report, Rounds, Times, milliseconds, resident_bytes};
+use crate::measure::{Better, Report, Rounds, Times, milliseconds, resident_bytes, summary};
 use crate::population::twin;
 use crate::postgres::Postgres;
 
@@ -22,6 +22,9 @@ const IMPORT_LINES: usize = 20_000;
 /// How often the hub is asked each query in a round, and its peer.
 const HUB_ASKS: usize = 30;
 const PEER_ASKS: usize = 5;
+/// Single twins that are read and written, and how far apart they are: a prime, so that every twin may come.
+const POINT_OPERATIONS: usize = 2_000;
+const POINT_STRIDE: usize = 7_919;
 /// Devices that report while queries are asked, and their patches each second together.
 const REPORTERS: usize = 256;
 const PATCHES_PER_SECOND: u64 = 10_000;
@@ -98,22 +101,25 @@ pub async fn queries(args: &Args, report: &mut Report) -> Result<()> {
     let durable = "identity, twin and event each, durable";
     report.add(&format!("twins imported, {count}"), format!("{rate:.0} /s"), "-".into(), "-", durable);
     note_memory(&rest, &hub, count, report).await?;
-    let peer = Postgres::start().await?;
-    let begun = Instant::now();
-    let database = peer.load(count).await.context("loading PostgreSQL")?;
-    let megabytes = Postgres::table_bytes(&database).await? as f64 / 1e6;
-    eprintln!("  PostgreSQL loaded in {:.0} s: {megabytes:.0} MB", begun.elapsed().as_secs_f64());
+    let peer = if args.without_peer { None } else { Some(loaded(count).await?) };
     let mut client = KeepAlive::connect(&hub, &rest).await?;
     for asked in &QUERIES {
         let (mut rounds, mut inside) = (Rounds::default(), Vec::new());
         for _ in 0..args.rounds {
             rounds.hub.push(ask_hub(&mut client, asked).await?);
             inside.push(ask_inside(&rest, asked).await?);
-            rounds.peer.push(ask_peer(&database, asked).await?);
+            if let Some((_, database)) = &peer {
+                rounds.peer.push(ask_peer(database, asked).await?);
+            }
         }
         inside.sort_by(f64::total_cmp);
         let what = format!("{}, {count} twins", asked.title);
-        report.compare(&what, &rounds, ("ms", 2), ("PostgreSQL", Better::Lower), asked.aim);
+        if peer.is_some() {
+            report.compare(&what, &rounds, ("ms", 2), ("PostgreSQL", Better::Lower), asked.aim);
+        } else {
+            let (figure, spread) = summary(&rounds.hub, "ms", 2);
+            report.add(&what, figure, spread, asked.aim, "without a peer");
+        }
         report.add(
             "  in the hub, without REST",
             format!("{:.2} ms", inside[inside.len() / 2]),
@@ -122,7 +128,8 @@ pub async fn queries(args: &Args, report: &mut Report) -> Result<()> {
             "",
         );
     }
-    drop((database, peer));
+    drop(peer);
+    point_operations(&mut client, count, report).await?;
     drop(client);
     under_load(&rest, &hub, report).await?;
     hub.stop().await?;
@@ -138,6 +145,44 @@ pub async fn queries(args: &Args, report: &mut Report) -> Result<()> {
         "all resident",
     );
     hub.stop().await
+}
+
+/// The peer with the same twins.
+async fn loaded(count: usize) -> Result<(Postgres, tokio_postgres::Client)> {
+    let peer = Postgres::start().await?;
+    let begun = Instant::now();
+    let database = peer.load(count).await.context("loading PostgreSQL")?;
+    let megabytes = Postgres::table_bytes(&database).await? as f64 / 1e6;
+    eprintln!("  PostgreSQL loaded in {:.0} s: {megabytes:.0} MB", begun.elapsed().as_secs_f64());
+    Ok((peer, database))
+}
+
+/// Reads and writes of single twins, here and there in the fleet: what more twins must not make slower.
+async fn point_operations(client: &mut KeepAlive, count: usize, report: &mut Report) -> Result<()> {
+    let (mut reads, mut writes) = (Times::default(), Times::default());
+    for turn in 0..POINT_OPERATIONS {
+        let path = format!("/twins/{}", name(turn * POINT_STRIDE % count));
+        let begun = Instant::now();
+        client.get(&path).await?;
+        reads.push(begun.elapsed());
+        let begun = Instant::now();
+        client.patch(&path, &json!({"tags": {"turn": turn}}).to_string()).await?;
+        writes.push(begun.elapsed());
+    }
+    for (what, mut times) in
+        [("one twin read by its id", reads), ("tags of one twin patched, durable", writes)]
+    {
+        let [p50, p99] = [0.5, 0.99].map(|share| milliseconds(times.percentile(share)));
+        let figure = format!("{p50:.2} / {p99:.2} ms");
+        report.add(
+            &format!("{what}, {count} twins, p50 / p99"),
+            figure,
+            "-".into(),
+            "flat",
+            "over REST, one after the other",
+        );
+    }
+    Ok(())
 }
 
 async fn note_memory(rest: &Rest, hub: &Hub, count: usize, report: &mut Report) -> Result<()> {
