@@ -66,8 +66,8 @@ fn script(seed: u64) -> Vec<Step> {
             0..6 => Step::Battery(device, random.below(2) * 90),
             6..10 => Step::Site(device, ["a", "b"][random.below(2) as usize]),
             10..15 => Step::Write(configuration, random.below(100)),
-            15 => Step::Override(configuration),
-            16 => Step::Delete(configuration),
+            15..17 => Step::Override(configuration),
+            17 => Step::Delete(configuration),
             // Not half a day in all, since events are counted that are kept for a day.
             _ => {
                 now += 900;
