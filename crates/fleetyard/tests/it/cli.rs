@@ -18,6 +18,16 @@ async fn devices_modules_and_their_errors() {
     assert!(!shown.contains(key), "a key was shown unasked");
     assert!(hub.expect(0, &["device", "show", "pump-1", "--show-keys"]).await.out.contains(key));
 
+    let edge = hub.json(&["device", "create", "gateway-1", "--edge"]).await;
+    assert_eq!(edge["capabilities"]["iotEdge"], true);
+    assert!(hub.expect(0, &["module", "list", "gateway-1"]).await.out.contains("$edgeAgent"));
+    let plain = hub.json(&["device", "update", "gateway-1", "--edge", "false"]).await;
+    assert_eq!(plain["capabilities"]["iotEdge"], false);
+    assert!(
+        hub.expect(2, &["device", "update", "gateway-1", "--edge", "maybe"]).await.err.contains("'maybe'")
+    );
+    hub.expect(0, &["device", "delete", "gateway-1"]).await;
+
     hub.expect(4, &["device", "create", "pump-1"]).await;
     hub.expect(3, &["device", "show", "pump-2"]).await;
     hub.expect(1, &["device", "create", "not valid"]).await;

@@ -8,12 +8,13 @@ use super::{AuthenticationFlags, KEY_FIELDS, explain, export, import, query_all,
 use crate::Context;
 use crate::error::Result;
 
-const FIELDS: [(&str, &str); 8] = [
+const FIELDS: [(&str, &str); 9] = [
     ("device", "deviceId"),
     ("status", "status"),
     ("reason", "statusReason"),
     ("connection", "connectionState"),
     ("last activity", "lastActivityTime"),
+    ("edge device", "capabilities.iotEdge"),
     ("authentication", "authentication.type"),
     ("generation", "generationId"),
     ("etag", "etag"),
@@ -57,6 +58,9 @@ pub enum Action {
         /// Why it has that status.
         #[arg(long, value_name = "TEXT")]
         status_reason: Option<String>,
+        /// An edge device, which comes with the modules of its edge runtime.
+        #[arg(long)]
+        edge: bool,
         #[command(flatten)]
         authentication: AuthenticationFlags,
         /// Print its keys, too.
@@ -104,6 +108,9 @@ pub enum Action {
         /// Why it has that status.
         #[arg(long, value_name = "TEXT")]
         status_reason: Option<String>,
+        /// Whether it is an edge device.
+        #[arg(long, value_name = "BOOL")]
+        edge: Option<bool>,
         #[command(flatten)]
         authentication: AuthenticationFlags,
         /// Only if it is still at this etag.
@@ -155,9 +162,11 @@ pub enum Action {
 /// Does it.
 pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
     match action {
-        Action::Create { id, status, status_reason, authentication, show_keys } => {
-            let mut body =
-                json!({ "deviceId": id, "status": status.as_str(), "statusReason": status_reason });
+        Action::Create { id, status, status_reason, edge, authentication, show_keys } => {
+            let mut body = json!({
+                "deviceId": id, "status": status.as_str(), "statusReason": status_reason,
+                "capabilities": { "iotEdge": edge },
+            });
             if let Some(authentication) = authentication.to_body() {
                 body["authentication"] = authentication;
             }
@@ -176,7 +185,7 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
             print(context, &context.client.get(&["devices", &id]).await?, show_keys)
         }
         Action::Explain { id, module } => explain::run(context, &id, module.as_deref()).await,
-        Action::Update { id, status, status_reason, authentication, if_match } => {
+        Action::Update { id, status, status_reason, edge, authentication, if_match } => {
             let mut body = context.client.get(&["devices", &id]).await?;
             let etag = if_match.unwrap_or_else(|| body["etag"].as_str().unwrap_or("*").to_string());
             if let Some(status) = status {
@@ -184,6 +193,9 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<()> {
             }
             if let Some(reason) = status_reason {
                 body["statusReason"] = reason.into();
+            }
+            if let Some(edge) = edge {
+                body["capabilities"]["iotEdge"] = edge.into();
             }
             if let Some(authentication) = authentication.to_body() {
                 body["authentication"] = authentication;
