@@ -4,6 +4,7 @@
 
 mod broker;
 mod client;
+mod engine;
 mod fleet;
 mod gates;
 mod hub;
@@ -77,6 +78,10 @@ const NAMES: [&str; 13] = [
     "watches",
     "transfers",
 ];
+
+/// As in the hub, since part of it runs here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> Result<()> {
