@@ -2,6 +2,8 @@
 //!
 //! Never part of the product, and never a test: nothing here fails because a machine is slow.
 
+#[cfg(test)]
+mod agreement;
 mod broker;
 mod client;
 mod engine;

@@ -1,8 +1,25 @@
 //! Debian's packages that tests and benchmarks need beside Rust. Never touches what is there already.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use crate::process;
+
+/// A package, and a file that is there once it is installed.
+pub type Package = (&'static str, &'static str);
+
+/// What queries are compared with.
+pub const POSTGRES: Package = ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres");
+/// What connections and messages are compared with.
+pub const MOSQUITTO: Package = ("mosquitto", "/usr/sbin/mosquitto");
+
+/// Installs those of these that are missing.
+pub fn ensure(packages: &[Package]) -> Result<()> {
+    let missing = packages.iter().filter(|(_, file)| !Path::new(file).exists());
+    let missing: Vec<&str> = missing.map(|(package, _)| *package).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
 
 /// Installs packages, as root or by `sudo`; errs with what to type by hand where neither is possible.
 pub fn install(packages: &[&str]) -> Result<()> {

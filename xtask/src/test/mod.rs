@@ -8,7 +8,7 @@ mod tools;
 
 use anyhow::Result;
 
-use crate::{process, tidy};
+use crate::{packages, process, tidy};
 use counts::{Counts, Runner};
 
 const SDK_SUITES: &[&str] = &["bash", "e2e/run.sh"];
@@ -23,6 +23,8 @@ pub enum Suites {
 /// Runs the stages; true when every test passed and every stage ran.
 pub fn run(suites: Suites) -> Result<bool> {
     tools::ensure_nextest()?;
+    // Queries are compared with what it answers.
+    packages::ensure(&[packages::POSTGRES])?;
     if suites == Suites::All {
         tools::ensure_sdk_runtimes()?;
     }
