@@ -123,14 +123,14 @@ fn value_bytes(value: &Value) -> usize {
 
 /// Takes every `null` property out of an object, at every level: what a merge of it into nothing gives.
 pub fn without_nulls(object: &Object) -> Object {
+    let mut object = object.clone();
+    take_nulls(&mut object);
     object
-        .iter()
-        .filter_map(|(key, value)| match value {
-            Value::Null => None,
-            Value::Object(inner) => Some((key.clone(), Value::Object(without_nulls(inner)))),
-            other => Some((key.clone(), other.clone())),
-        })
-        .collect()
+}
+
+fn take_nulls(object: &mut Object) {
+    object.retain(|_, value| !value.is_null());
+    object.values_mut().filter_map(Value::as_object_mut).for_each(take_nulls);
 }
 
 /// The merge patch that turns `before` into `after`, whole values for what stays: `after` with a

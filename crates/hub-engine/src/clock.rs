@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hub_domain::identity::SymmetricKeys;
 use hub_domain::sas::SymmetricKey;
 use hub_domain::time::Timestamp;
 
@@ -53,7 +54,22 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Bytes of a random key.
+const KEY_BYTES: usize = 32;
+
 /// A new random key of 32 bytes.
 pub fn random_key() -> SymmetricKey {
-    SymmetricKey::from_bytes(random_bytes::<32>().to_vec()).expect("32 bytes are a key")
+    key(random_bytes())
+}
+
+/// A random number and two new random keys, for one call of the operating system: each line of an import needs them.
+pub fn random_number_and_keys() -> (u32, SymmetricKeys) {
+    let random = random_bytes::<{ size_of::<u32>() + 2 * KEY_BYTES }>();
+    let (number, keys) = random.split_first_chunk().expect("it begins with the number");
+    let (&[primary, secondary], _) = keys.as_chunks().0.split_first_chunk().expect("the rest is two keys");
+    (u32::from_le_bytes(*number), SymmetricKeys { primary: key(primary), secondary: key(secondary) })
+}
+
+fn key(bytes: [u8; KEY_BYTES]) -> SymmetricKey {
+    SymmetricKey::from_bytes(bytes.to_vec()).expect("32 bytes are a key")
 }

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::Hub;
 use crate::access::Principal;
-use crate::clock::{random_bytes, random_key};
+use crate::clock::{random_key, random_number_and_keys};
 use crate::configurations::Touched;
 use crate::error::{self, Error, Result};
 use crate::transact::Txn;
@@ -388,9 +388,10 @@ impl Hub {
 
 /// What the hub adds to a written identity. The number in the etag differs from the present one.
 pub(crate) fn stamps(now: Timestamp, current: Option<u64>) -> Stamps {
-    let random = u64::from(u32::from_le_bytes(random_bytes()));
+    let (random, fresh_keys) = random_number_and_keys();
+    let random = u64::from(random);
     let etag_counter = if Some(random) == current { random + 1 } else { random };
-    Stamps { now, etag_counter, fresh_keys: SymmetricKeys { primary: random_key(), secondary: random_key() } }
+    Stamps { now, etag_counter, fresh_keys }
 }
 
 fn put_new(
@@ -404,7 +405,7 @@ fn put_new(
     let identity = spec.create(id.clone(), stamps)?;
     let mut twin = Twin::new(stamps.now);
     if *update != TwinUpdate::default() {
-        twin = twin.update(update, WriteMode::Replace, &Precondition::None, stamps.now)?.0;
+        twin = twin.updated(update, WriteMode::Replace, stamps.now)?;
     }
     if let Some(record) = record {
         twin = twin.recorded(record)?;

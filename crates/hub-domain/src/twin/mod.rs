@@ -194,16 +194,25 @@ impl Twin {
         if !precondition.holds(&self.etag()) {
             return Err(TwinError::Precondition);
         }
+        let twin = self.updated(update, mode, now)?;
+        let told = |patch: &Option<TwinPatch>, before: &Object, after: &Object| {
+            patch.as_ref().map(|TwinPatch(patch)| Arc::new(told(mode, before, patch, after)))
+        };
+        let tags = told(&update.tags, &self.tags, &twin.tags);
+        let desired = told(&update.desired, &self.desired.values, &twin.desired.values);
+        Ok((twin, TwinChange { mode, tags, desired, reported: None }))
+    }
+
+    /// The same for who demands nothing and need not tell anybody what changed.
+    pub fn updated(&self, update: &TwinUpdate, mode: WriteMode, now: Timestamp) -> Result<Twin, TwinError> {
         let mut twin = self.clone();
         twin.etag_counter += 1;
-        let mut change = TwinChange { mode, tags: None, desired: None, reported: None };
         if let Some(TwinPatch(patch)) = &update.tags {
             match mode {
                 WriteMode::Patch => merge(&mut twin.tags, patch),
                 WriteMode::Replace => twin.tags = without_nulls(patch),
             }
             check_size("tags", &twin.tags, TWIN_TAGS_BYTES_MAX)?;
-            change.tags = Some(Arc::new(told(mode, &self.tags, patch, &twin.tags)));
         }
         if let Some(TwinPatch(patch)) = &update.desired {
             let stamp = Stamp::desired(now, self.desired.version + 1);
@@ -212,9 +221,8 @@ impl Twin {
                 WriteMode::Replace => twin.desired.replace(patch, &stamp),
             }
             check_size("desired", &twin.desired.values, TWIN_SECTION_BYTES_MAX)?;
-            change.desired = Some(Arc::new(told(mode, &self.desired.values, patch, &twin.desired.values)));
         }
-        Ok((twin, change))
+        Ok(twin)
     }
 
     /// Notes who made the version that its desired section is at.
