@@ -10,7 +10,7 @@ use crate::actor::Actor;
 use crate::id::{ConfigurationId, JobId, TwinId};
 use crate::message::Message;
 use crate::time::Timestamp;
-use crate::twin::PathChanges;
+use crate::twin::{PackedTwin, PathChanges};
 
 /// Where an event stands in the log: commit, then place within the commit. Printed `commit.place`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,12 +153,12 @@ pub enum EventKind {
         /// The values before and after.
         changes: PathChanges,
     },
-    /// An identity came or went; the body is that of S 10.3.
+    /// An identity came or went.
     Lifecycle {
         /// How.
         step: LifecycleStep,
-        /// The twin in short.
-        body: Value,
+        /// What is told of it.
+        body: LifecycleBody,
         /// By whom; `None` only in events that an older hub wrote.
         actor: Option<Actor>,
     },
@@ -178,6 +178,25 @@ pub enum EventKind {
         /// Who said so.
         actor: Actor,
     },
+}
+
+/// What a step in the life of an identity tells of it: the body of S 10.3.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LifecycleBody {
+    /// Its twin in short. Most of these are never read, so the text is only made for who does.
+    Twin(PackedTwin),
+    /// Anything else.
+    Document(Value),
+}
+
+impl LifecycleBody {
+    /// As it is told; `id` is that of the event.
+    pub fn document(self, id: &TwinId) -> Value {
+        match self {
+            LifecycleBody::Twin(twin) => twin.open().short_document(id),
+            LifecycleBody::Document(document) => document,
+        }
+    }
 }
 
 /// What has gates.

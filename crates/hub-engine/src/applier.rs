@@ -102,7 +102,7 @@ impl Applier {
         self.index.apply(number, &effects.changes);
         if self.changed.receiver_count() > 0 {
             for change in &effects.changes {
-                if let Change::Twin(id, _) | Change::Deleted(id) = change {
+                if let Change::Twin(id, ..) | Change::Deleted(id) = change {
                     let _ = self.changed.send(id.clone());
                 }
             }

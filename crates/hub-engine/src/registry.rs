@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use hub_domain::actor::Actor;
-use hub_domain::event::{Event, EventKind, LifecycleStep};
+use hub_domain::event::{Event, EventKind, LifecycleBody, LifecycleStep};
 use hub_domain::id::{DeviceId, ModuleId, TwinId};
 use hub_domain::identity::{
     Authentication, AuthenticationSpec, Identity, IdentityError, IdentitySpec, Stamps, SymmetricKeys,
 };
-use hub_domain::json::Object;
 use hub_domain::limits::{DEVICE_LIST_MAX, MODULES_PER_DEVICE_MAX};
 use hub_domain::link::CloseReason;
 use hub_domain::rights::Rights;
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{Connection, Twin, TwinRecord, TwinUpdate, WriteMode};
+use hub_domain::twin::{Connection, PackedTwin, Twin, TwinRecord, TwinUpdate, WriteMode};
 use hub_domain::version::Precondition;
 use hub_index::{Change, Entry, Source};
-use serde_json::Value;
 
 use crate::Hub;
 use crate::access::Principal;
@@ -312,7 +310,8 @@ impl Hub {
             txn.identity_entry(module.id())?;
         }
         for gone in modules.iter().chain([&entry]) {
-            lifecycle_event(txn, gone.id(), LifecycleStep::Deleted, lifecycle_body(gone.id(), &gone.twin));
+            let body = LifecycleBody::Twin(gone.packed.clone());
+            lifecycle_event(txn, gone.id(), LifecycleStep::Deleted, body);
             txn.delete(gone.id());
         }
         Ok(())
@@ -414,9 +413,11 @@ fn put_new(
         twin = twin.written_by(txn.actor().clone());
     }
     txn.expect_absent(id);
-    lifecycle_event(txn, id, LifecycleStep::Created, lifecycle_body(id, &twin));
+    // Once for its row, the event and the index.
+    let packed = PackedTwin::new(&twin);
+    lifecycle_event(txn, id, LifecycleStep::Created, LifecycleBody::Twin(packed.clone()));
     let identity = txn.put_identity(identity);
-    txn.put_twin(id, twin, Touched::All);
+    txn.put_packed_twin(id, twin, packed, Touched::All);
     Ok(identity)
 }
 
@@ -434,25 +435,8 @@ pub(crate) fn put_edge_module(txn: &mut Txn<'_>, id: &TwinId, update: &TwinUpdat
     put_new(txn, id, &spec, update, None, &stamps).map(drop)
 }
 
-/// What an event of an identity that comes or goes says of its twin (S 10.3); that of a replaced twin says its tags, too.
-pub(crate) fn lifecycle_body(id: &TwinId, twin: &Twin) -> Value {
-    // Not with `json!`, which would copy what it is given.
-    let mut properties = Object::new();
-    properties.insert("desired".into(), twin.desired.to_service_json().into());
-    properties.insert("reported".into(), twin.reported.to_service_json().into());
-    let mut body = Object::new();
-    body.insert("deviceId".into(), id.device.as_str().into());
-    if let Some(module) = &id.module {
-        body.insert("moduleId".into(), module.as_str().into());
-    }
-    body.insert("etag".into(), twin.etag().as_str().into());
-    body.insert("version".into(), twin.version().into());
-    body.insert("properties".into(), properties.into());
-    body.into()
-}
-
 /// Tells of a step in the life of an identity.
-pub(crate) fn lifecycle_event(txn: &mut Txn<'_>, id: &TwinId, step: LifecycleStep, body: Value) {
+pub(crate) fn lifecycle_event(txn: &mut Txn<'_>, id: &TwinId, step: LifecycleStep, body: LifecycleBody) {
     let kind = EventKind::Lifecycle { step, body, actor: Some(txn.actor().clone()) };
     let event = Event { time: txn.now(), id: id.clone(), kind };
     txn.event(&event);

@@ -15,7 +15,7 @@ use hub_domain::link::CloseReason;
 use hub_domain::retirement::Retirement;
 use hub_domain::session::StoredSession;
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{Connection, Twin};
+use hub_domain::twin::{Connection, PackedTwin, Twin};
 use hub_index::{Change, Entry};
 use hub_store::Commit;
 use hub_store::txn::Txn as StoreTxn;
@@ -152,10 +152,11 @@ impl Txn<'_> {
         &self.effects.changes
     }
 
-    /// Writes a twin as it is; [`Txn::put_twin`] is for everybody else.
-    pub(crate) fn put_settled_twin(&mut self, id: &TwinId, twin: Arc<Twin>) -> Arc<Twin> {
-        self.rows.put_twin(id, &twin);
-        self.effects.changes.push(Change::Twin(id.clone(), twin.clone()));
+    /// Writes a twin as it is, which is also given packed; [`Txn::put_twin`] is for everybody else.
+    pub(crate) fn put_settled_twin(&mut self, id: &TwinId, twin: Twin, packed: PackedTwin) -> Arc<Twin> {
+        let twin = Arc::new(twin);
+        self.rows.put_twin(id, &packed);
+        self.effects.changes.push(Change::Twin(id.clone(), twin.clone(), packed));
         twin
     }
 

@@ -19,7 +19,6 @@ use serde_json::{Map, Value, json};
 use crate::access::Principal;
 use crate::configurations::Touched;
 use crate::error::{self, Error, Result};
-use crate::registry::lifecycle_body;
 use crate::transact::Txn;
 use crate::{Attachment, Hub};
 
@@ -226,7 +225,7 @@ fn merged_body(twin: &Twin, change: &TwinChange) -> Value {
 }
 
 fn replaced_body(id: &TwinId, twin: &Twin) -> Value {
-    let mut body = lifecycle_body(id, twin);
+    let mut body = twin.short_document(id);
     body["tags"] = Value::Object(twin.tags.clone());
     body
 }

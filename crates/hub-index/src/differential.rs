@@ -8,12 +8,13 @@ use std::sync::Arc;
 use hub_domain::identity::{Authentication, Identity, Status};
 use hub_domain::query::{Aggregation, Query, TopRows, testing};
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{PackedTwin, Properties, Stamp};
+use hub_domain::twin::{Properties, Stamp};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
+use super::tests::twin_change;
 use super::*;
 
 /// Cases if nobody asks for more: some ten thousand queries, in seconds.
@@ -278,14 +279,14 @@ fn take(index: &Index, model: &mut Model, version: u64, step: &Step) {
     let (id, changes) = match step {
         Step::Put(id, twin, flavour) => {
             let identity = Arc::new(identity(id, *flavour));
-            (id, vec![Change::Identity(identity), Change::Twin(id.clone(), Arc::new(twin.clone()))])
+            (id, vec![Change::Identity(identity), twin_change(id.clone(), Arc::new(twin.clone()))])
         }
-        Step::Twin(id, twin) => (id, vec![Change::Twin(id.clone(), Arc::new(twin.clone()))]),
+        Step::Twin(id, twin) => (id, vec![twin_change(id.clone(), Arc::new(twin.clone()))]),
         Step::Patch(id, patch) => {
             let Some(entry) = known(id) else { return };
             let mut twin = Twin::clone(&entry.twin);
             twin.reported.merge(patch, &Stamp::reported(now));
-            (id, vec![Change::Twin(id.clone(), Arc::new(twin))])
+            (id, vec![twin_change(id.clone(), Arc::new(twin))])
         }
         Step::Identity(id, flavour) if model.contains_key(id) => {
             (id, vec![Change::Identity(Arc::new(identity(id, *flavour)))])
@@ -383,7 +384,7 @@ fn loaded(limits: Limits, model: &Model) -> Index {
         for some in entries.chunks(limits.chunk_rows_max + 1) {
             let rows = some.iter().map(|entry| StoredRow {
                 identity: (Identity::clone(&entry.identity), entry.identity_version),
-                twin: (PackedTwin::new(&entry.twin), entry.twin_version),
+                twin: (entry.packed.clone(), entry.twin_version),
                 session: None,
             });
             index.load(index.prepare(source, rows.collect()));

@@ -21,6 +21,8 @@ pub struct Entry {
     pub identity_version: u64,
     /// The twin.
     pub twin: Arc<Twin>,
+    /// The same packed.
+    pub packed: PackedTwin,
     /// The version of its stored row.
     pub twin_version: u64,
     /// The live side; stays the same object as long as the identity exists.
@@ -61,11 +63,11 @@ pub struct PackedEntry {
 impl Slot {
     /// In few bytes.
     pub fn packed(entry: &Entry) -> Self {
-        let Entry { identity, identity_version, twin, twin_version, live } = entry;
+        let Entry { identity, identity_version, twin: _, packed, twin_version, live } = entry;
         Slot::Packed(Arc::new(PackedEntry {
             identity: identity.clone(),
             identity_version: *identity_version,
-            twin: PackedTwin::new(twin),
+            twin: packed.clone(),
             twin_version: *twin_version,
             live: live.clone(),
         }))
@@ -82,7 +84,7 @@ impl Slot {
     /// The text of its [document](Entry::document), made without opening it.
     pub fn print(&self) -> String {
         match self {
-            Slot::Open(entry) => PackedTwin::new(&entry.twin).print(&entry.identity, entry.live.connection()),
+            Slot::Open(entry) => entry.packed.print(&entry.identity, entry.live.connection()),
             Slot::Packed(packed) => packed.twin.print(&packed.identity, packed.live.connection()),
         }
     }
@@ -103,6 +105,7 @@ impl Slot {
                 identity: packed.identity.clone(),
                 identity_version: packed.identity_version,
                 twin: Arc::new(packed.twin.open()),
+                packed: packed.twin.clone(),
                 twin_version: packed.twin_version,
                 live: packed.live.clone(),
             }),

@@ -29,7 +29,7 @@ use hub_domain::id::{ConfigurationId, DeviceId, TwinId};
 use hub_domain::identity::{Identity, Status};
 use hub_domain::query::{Condition, Path, Query};
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{ConfigurationStatus, Twin};
+use hub_domain::twin::{ConfigurationStatus, PackedTwin, Twin};
 
 pub use entry::{Entry, Live, Slot};
 pub use follow::Follow;
@@ -49,8 +49,8 @@ use watched::{Side, Watched};
 pub enum Change {
     /// An identity was created or changed; a created one comes with its twin in the same commit.
     Identity(Arc<Identity>),
-    /// A twin was created or changed.
-    Twin(TwinId, Arc<Twin>),
+    /// A twin was created or changed: as it is, and the same packed.
+    Twin(TwinId, Arc<Twin>, PackedTwin),
     /// An identity is gone, and its twin with it.
     Deleted(TwinId),
 }
@@ -261,16 +261,18 @@ impl Index {
                     }
                     None => created = Some(identity.clone()),
                 },
-                Change::Twin(id, twin) => {
+                Change::Twin(id, twin, packed) => {
                     let former = state.get(id).map(Slot::open);
                     let entry = match (&former, created.take()) {
                         (Some(former), _) => {
-                            Entry { twin: twin.clone(), twin_version: version, ..Entry::clone(former) }
+                            let (twin, packed) = (twin.clone(), packed.clone());
+                            Entry { twin, packed, twin_version: version, ..Entry::clone(former) }
                         }
                         (None, Some(identity)) => Entry {
                             identity,
                             identity_version: version,
                             twin: twin.clone(),
+                            packed: packed.clone(),
                             twin_version: version,
                             live: Arc::new(Live::new(None)),
                         },

@@ -26,6 +26,12 @@ fn identity(id: &TwinId, status: Status) -> Arc<Identity> {
     })
 }
 
+/// A change of a twin that is not packed yet.
+pub(crate) fn twin_change(id: TwinId, twin: Arc<Twin>) -> Change {
+    let packed = PackedTwin::new(&twin);
+    Change::Twin(id, twin, packed)
+}
+
 fn id(device: u8, module: u8) -> TwinId {
     let module = (module > 0).then(|| format!("m{module}"));
     TwinId::parse(&format!("d{device}"), module.as_deref()).expect("an id")
@@ -43,7 +49,7 @@ proptest! {
             let known = model.contains_key(&id);
             match (action, known) {
                 (0 | 1, false) => {
-                    index.apply(version, &[Change::Identity(identity(&id, status)), Change::Twin(id.clone(), twin)]);
+                    index.apply(version, &[Change::Identity(identity(&id, status)), twin_change(id.clone(), twin)]);
                     model.insert(id, (status, version));
                 }
                 (1, true) => {
@@ -51,10 +57,10 @@ proptest! {
                     model.entry(id).and_modify(|row| row.0 = status);
                 }
                 (2, true) => {
-                    index.apply(version, &[Change::Twin(id.clone(), twin)]);
+                    index.apply(version, &[twin_change(id.clone(), twin)]);
                     model.entry(id).and_modify(|row| row.1 = version);
                 }
-                (2, false) => index.apply(version, &[Change::Twin(id, twin)]),
+                (2, false) => index.apply(version, &[twin_change(id, twin)]),
                 _ => {
                     index.apply(version, &[Change::Deleted(id.clone())]);
                     model.remove(&id);
@@ -89,7 +95,7 @@ fn put(index: &Index, number: u64, reported: serde_json::Map<String, serde_json:
     let mut twin = Twin::new(Timestamp::NEVER);
     twin.reported.replace(&reported, &Stamp::reported(Timestamp::NEVER));
     let identity = identity(&id, Status::Enabled);
-    index.apply(number + 1, &[Change::Identity(identity), Change::Twin(id, Arc::new(twin))]);
+    index.apply(number + 1, &[Change::Identity(identity), twin_change(id, Arc::new(twin))]);
 }
 
 #[test]
@@ -144,7 +150,7 @@ fn scans_go_on_after_an_id() {
     for device in 0..5 {
         let id = id(device, 0);
         let twin = Arc::new(Twin::new(Timestamp::NEVER));
-        index.apply(1, &[Change::Identity(identity(&id, Status::Enabled)), Change::Twin(id, twin)]);
+        index.apply(1, &[Change::Identity(identity(&id, Status::Enabled)), twin_change(id, twin)]);
     }
     let first = index.scan(Source::Devices, None, 2);
     let rest = index.scan(Source::Devices, Some(first[1].id()), 10);

@@ -348,8 +348,8 @@ pub fn event(event: Event) -> EventBody {
             body.more_changes = changes.more;
             body.actor = by.as_ref().map(actor);
         }
-        EventKind::Lifecycle { body: change, actor: by, .. } => {
-            body.body = Some(change);
+        EventKind::Lifecycle { body: told, actor: by, .. } => {
+            body.body = Some(told.document(&event.id));
             body.actor = by.as_ref().map(actor);
         }
         EventKind::Connection { .. } => {}

@@ -1,5 +1,5 @@
 //! Row formats: domain values to bytes and back. The first byte is the format's number, the rest is JSON,
-//! or for twins the packed form.
+//! for twins the packed form, and for events that tell of a whole twin both.
 //! A format that was ever released stays readable for ever: `fixtures/` holds rows of each, and a test reads them.
 //! Ids are not in the rows but in their keys. Errors never show what a row holds, since rows hold keys of devices.
 
@@ -27,8 +27,12 @@ use crate::{Bytes, Key, StoreError};
 /// The bytes of `record` in the format with this number.
 fn encode(format: u8, record: &impl Serialize) -> Bytes {
     let mut row = vec![format];
-    serde_json::to_writer(&mut row, record).expect("records have text keys and go to memory");
+    write(&mut row, record);
     row.into()
+}
+
+fn write(row: &mut Vec<u8>, record: &impl Serialize) {
+    serde_json::to_writer(row, record).expect("records have text keys and go to memory");
 }
 
 /// Splits a row into the number of its format and its JSON.
@@ -39,12 +43,22 @@ fn format_of<'a>(key: &Key, row: &'a [u8]) -> Result<(u8, &'a [u8]), StoreError>
 }
 
 fn parse<T: DeserializeOwned>(key: &Key, json: &[u8]) -> Result<T, StoreError> {
-    // serde_json quotes the offending value in its message, which may be a secret: only the place is told.
-    serde_json::from_slice(json).map_err(|error| {
-        let problem =
-            format!("its content is not as expected at byte {} ({:?})", error.column(), error.classify());
-        StoreError::corrupt(key, problem)
-    })
+    serde_json::from_slice(json).map_err(|error| not_as_expected(key, &error))
+}
+
+/// The record that the bytes begin with, and what comes behind it.
+fn parse_first<'a, T: DeserializeOwned>(key: &Key, bytes: &'a [u8]) -> Result<(T, &'a [u8]), StoreError> {
+    let mut records = serde_json::Deserializer::from_slice(bytes).into_iter();
+    let record = records.next().ok_or_else(|| StoreError::corrupt(key, "its record is missing"))?;
+    let record = record.map_err(|error| not_as_expected(key, &error))?;
+    Ok((record, &bytes[records.byte_offset()..]))
+}
+
+/// serde_json quotes the offending value in its message, which may be a secret: only the place is told.
+fn not_as_expected(key: &Key, error: &serde_json::Error) -> StoreError {
+    let problem =
+        format!("its content is not as expected at byte {} ({:?})", error.column(), error.classify());
+    StoreError::corrupt(key, problem)
 }
 
 fn unknown_format(key: &Key, found: u8, known: u8) -> StoreError {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::ownership::configurations;
 use super::{ConfigurationStatus, Twin};
-use crate::id::ConfigurationId;
+use crate::id::{ConfigurationId, TwinId};
 use crate::identity::{Authentication, Identity};
 use crate::json::Object;
 use crate::time::Timestamp;
@@ -65,6 +65,25 @@ impl TwinDocument<'_> {
             json!({ "desired": twin.desired.to_service_json(), "reported": twin.reported.to_service_json() });
         object.insert("properties".into(), properties);
         Value::Object(object)
+    }
+}
+
+impl Twin {
+    /// In short, as it is told of an identity that comes or goes (S 10.3).
+    pub fn short_document(&self, id: &TwinId) -> Value {
+        // Not with `json!`, which would copy what it is given.
+        let mut properties = Object::new();
+        properties.insert("desired".into(), self.desired.to_service_json().into());
+        properties.insert("reported".into(), self.reported.to_service_json().into());
+        let mut document = Object::new();
+        document.insert("deviceId".into(), id.device.as_str().into());
+        if let Some(module) = &id.module {
+            document.insert("moduleId".into(), module.as_str().into());
+        }
+        document.insert("etag".into(), self.etag().as_str().into());
+        document.insert("version".into(), self.version().into());
+        document.insert("properties".into(), properties.into());
+        document.into()
     }
 }
 

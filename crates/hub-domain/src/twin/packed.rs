@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -33,16 +34,19 @@ type Opened<T> = Result<T, Malformed>;
 /// Why reading cannot fail.
 const SOUND: &str = "packed here, or looked at when it was taken from the store";
 
-/// See the module.
-#[derive(Clone, Debug)]
+/// Bytes that most twins have room in.
+const USUAL_BYTES: usize = 1024;
+
+/// See the module. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedTwin {
-    bytes: Box<[u8]>,
+    bytes: Arc<[u8]>,
 }
 
 impl PackedTwin {
     /// Packs a twin.
     pub fn new(twin: &Twin) -> Self {
-        let mut packer = Packer::default();
+        let mut packer = Packer { bytes: Vec::with_capacity(USUAL_BYTES), writers: Vec::new() };
         packer.number(twin.etag_counter);
         packer.object(&twin.tags);
         packer.section(&twin.desired);
@@ -59,7 +63,7 @@ impl PackedTwin {
             packer.text(&actor.to_string());
         }
         packer.let_in(&twin.let_in);
-        Self { bytes: packer.bytes.into_boxed_slice() }
+        Self { bytes: packer.bytes.into() }
     }
 
     /// Takes bytes that [`PackedTwin::as_bytes`] gave, once it has looked at all of them.
@@ -95,7 +99,8 @@ impl PackedTwin {
 
     /// How much memory it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.bytes.len()
+        // Two counts come before the bytes.
+        size_of::<Self>() + 2 * size_of::<usize>() + self.bytes.len()
     }
 }
 
@@ -124,7 +129,6 @@ mod node {
     pub const CHILDREN: u8 = 4;
 }
 
-#[derive(Default)]
 struct Packer {
     bytes: Vec<u8>,
     writers: Vec<WrittenBy>,
@@ -226,13 +230,17 @@ impl Packer {
             return;
         }
         let none = Object::new();
+        // There should be none: metadata mirrors the values, so both are walked through side by side.
+        let mut others = Vec::new();
+        let mut rest = children.iter().peekable();
         for (name, value) in values {
-            self.node(children.get(name), stamp, value.as_object().unwrap_or(&none));
+            others.extend(std::iter::from_fn(|| rest.next_if(|(child, _)| *child < name)));
+            let child = rest.next_if(|(child, _)| *child == name).map(|(_, child)| child);
+            self.node(child, stamp, value.as_object().unwrap_or(&none));
         }
-        // There should be none: metadata mirrors the values.
-        let others = || children.iter().filter(|(name, _)| !values.contains_key(*name));
-        self.number(others().count() as u64);
-        for (name, child) in others() {
+        others.extend(rest);
+        self.number(others.len() as u64);
+        for (name, child) in others {
             self.text(name);
             self.node(Some(child), stamp, &none);
         }

@@ -15,7 +15,7 @@ use hub_domain::event::{Event, EventKind, GatesOf};
 use hub_domain::id::{ConfigurationId, TwinId};
 use hub_domain::identity::Identity;
 use hub_domain::time::Timestamp;
-use hub_domain::twin::{ConfigurationStatus, Connection, Twin, TwinDocument};
+use hub_domain::twin::{ConfigurationStatus, Connection, PackedTwin, Twin, TwinDocument};
 use hub_index::Change;
 
 use super::Matching;
@@ -42,9 +42,21 @@ impl Current {
 impl Txn<'_> {
     /// Writes a twin, with what its configurations want after this change of it.
     pub(crate) fn put_twin(&mut self, id: &TwinId, twin: Twin, touched: Touched<'_>) -> Arc<Twin> {
+        let packed = PackedTwin::new(&twin);
+        self.put_packed_twin(id, twin, packed, touched)
+    }
+
+    /// The same for who has it packed already.
+    pub(crate) fn put_packed_twin(
+        &mut self,
+        id: &TwinId,
+        twin: Twin,
+        packed: PackedTwin,
+        touched: Touched<'_>,
+    ) -> Arc<Twin> {
         let set = self.configurations();
         let is_plain = set.is_empty() && twin.configurations.is_empty();
-        let twin = self.put_settled_twin(id, Arc::new(twin));
+        let twin = self.put_settled_twin(id, twin, packed);
         if is_plain { twin } else { self.settle(&set, id, touched).unwrap_or(twin) }
     }
 
@@ -189,7 +201,8 @@ impl Txn<'_> {
                     self.tell_desired(id, patch.clone(), twin.desired.version);
                     configured_event(self, id, (&current.twin, &twin), &change);
                 }
-                let twin = self.put_settled_twin(id, Arc::new(twin));
+                let packed = PackedTwin::new(&twin);
+                let twin = self.put_settled_twin(id, twin, packed);
                 if change.desired.is_some()
                     && id.module.as_ref().is_some_and(|module| module.as_str() == EDGE_AGENT)
                 {
@@ -210,7 +223,8 @@ impl Txn<'_> {
                 let etag_counter = current.twin.etag_counter + 1;
                 let twin =
                     Twin { etag_counter, configurations: statuses, let_in, ..Twin::clone(&current.twin) };
-                Some(self.put_settled_twin(id, Arc::new(twin)))
+                let packed = PackedTwin::new(&twin);
+                Some(self.put_settled_twin(id, twin, packed))
             }
         }
     }
@@ -219,7 +233,7 @@ impl Txn<'_> {
     pub(super) fn current(&self, id: &TwinId) -> Option<Current> {
         let concerns = |change: &&Change| match change {
             Change::Identity(changed) => changed.id == *id,
-            Change::Twin(changed, _) | Change::Deleted(changed) => changed == id,
+            Change::Twin(changed, ..) | Change::Deleted(changed) => changed == id,
         };
         if matches!(self.changes().iter().rev().find(concerns), Some(Change::Deleted(_))) {
             return None;
@@ -231,7 +245,7 @@ impl Txn<'_> {
                 Change::Identity(changed) if changed.id == *id => {
                     identity = identity.or_else(|| Some(changed.clone()));
                 }
-                Change::Twin(changed, of) if changed == id => twin = twin.or_else(|| Some(of.clone())),
+                Change::Twin(changed, of, _) if changed == id => twin = twin.or_else(|| Some(of.clone())),
                 _ => {}
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hub_domain::actor::Actor;
 use hub_domain::artifact::Digest;
-use hub_domain::event::LifecycleStep;
+use hub_domain::event::{LifecycleBody, LifecycleStep};
 use hub_domain::id::{DeviceId, JobId, TwinId};
 use hub_domain::retirement::Removed;
 use hub_store::{PageLen, keys, tables};
@@ -163,7 +163,7 @@ impl Hub {
             txn.rows().delete_predecessors(device);
             txn.put_retirement(&retirement);
             let body = json!({ "deviceId": device.as_str(), "sha256": digest.as_str() });
-            lifecycle_event(&mut txn, &id, LifecycleStep::Erased, body);
+            lifecycle_event(&mut txn, &id, LifecycleStep::Erased, LifecycleBody::Document(body));
             if txn.commit().await? {
                 return Ok(());
             }

@@ -9,12 +9,12 @@ mod tombstones;
 use std::sync::Arc;
 
 use hub_domain::actor::Actor;
-use hub_domain::event::LifecycleStep;
+use hub_domain::event::{LifecycleBody, LifecycleStep};
 use hub_domain::id::{DeviceId, TwinId};
 use hub_domain::identity::{Authentication, Identity};
 use hub_domain::retirement::{RetireRequest, Retirement, RetirementError, RetirementState};
 use hub_domain::rights::Rights;
-use hub_domain::twin::{Connection, Twin};
+use hub_domain::twin::{Connection, PackedTwin, Twin};
 use hub_store::{PageLen, keys, tables};
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ use crate::access::Principal;
 use crate::config::{ERASE_WAIT_MAX, RETIRED_LIST_ROWS_MAX};
 use crate::configurations::Touched;
 use crate::error::{self, Error, Result};
-use crate::registry::{IdentityView, KeyChoice, lifecycle_body, lifecycle_event, stamps};
+use crate::registry::{IdentityView, KeyChoice, lifecycle_event, stamps};
 use crate::transact::Txn;
 
 /// The scope of this list's paging tokens.
@@ -133,17 +133,17 @@ impl Hub {
             // The versions of both are expected, so what is archived is the last that anybody wrote.
             txn.identity_entry(one.id())?;
             txn.twin_entry(one.id())?;
-            txn.rows().put_archived(&one.identity, &one.twin);
+            txn.rows().put_archived(&one.identity, &one.packed);
             txn.delete(one.id());
         }
-        let mut body = lifecycle_body(&id, &entry.twin);
+        let mut body = entry.twin.short_document(&id);
         body["retirement"] = json!({
             "reason": retirement.reason,
             "restorableUntil": retirement.restorable_until.to_string(),
             "replacedBy": retirement.replaced_by.as_ref().map(DeviceId::as_str),
             "modules": modules.iter().filter_map(|one| one.id().module.as_ref()).map(ToString::to_string).collect::<Vec<_>>(),
         });
-        lifecycle_event(txn, &id, LifecycleStep::Retired, body);
+        lifecycle_event(txn, &id, LifecycleStep::Retired, LifecycleBody::Document(body));
         txn.put_retirement(&retirement);
         Ok(retirement)
     }
@@ -185,7 +185,8 @@ impl Hub {
             return Err(Error::Internal(format!("nothing is archived of '{device}'")));
         };
         let identity = put_archived(txn, archive, new_keys).ok_or_else(|| error::not_found(&id))?;
-        lifecycle_event(txn, &id, LifecycleStep::Restored, lifecycle_body(&id, &twin));
+        let body = LifecycleBody::Twin(PackedTwin::new(&twin));
+        lifecycle_event(txn, &id, LifecycleStep::Restored, body);
         txn.delete_retirement(device);
         Ok(identity)
     }
@@ -231,7 +232,8 @@ impl Hub {
                 return Ok(retirement);
             }
             txn.put_retirement(&retirement);
-            lifecycle_event(&mut txn, &id, LifecycleStep::Released, json!({ "deviceId": device.as_str() }));
+            let body = LifecycleBody::Document(json!({ "deviceId": device.as_str() }));
+            lifecycle_event(&mut txn, &id, LifecycleStep::Released, body);
             if txn.commit().await? {
                 return Ok(retirement);
             }
@@ -321,7 +323,8 @@ fn put_archived(txn: &mut Txn<'_>, archive: Vec<(Identity, Twin)>, new_keys: boo
         };
         let etag_counter = stamps(txn.now(), Some(identity.etag_counter)).etag_counter;
         restored.push(txn.put_identity(Identity { authentication, etag_counter, ..identity }));
-        txn.put_settled_twin(&id, Arc::new(twin));
+        let packed = PackedTwin::new(&twin);
+        txn.put_settled_twin(&id, twin, packed);
     }
     // All of them first: what configurations do to a module can depend on its device, and on other modules being there.
     let set = txn.configurations();

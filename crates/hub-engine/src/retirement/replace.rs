@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hub_domain::actor::Actor;
-use hub_domain::event::LifecycleStep;
+use hub_domain::event::{LifecycleBody, LifecycleStep};
 use hub_domain::id::{DeviceId, TwinId};
 use hub_domain::identity::{Authentication, AuthenticationSpec, Identity};
 use hub_domain::json::Object;
@@ -20,7 +20,7 @@ use crate::Hub;
 use crate::access::Principal;
 use crate::configurations::Touched;
 use crate::error::{Error, Result};
-use crate::registry::{IdentityView, lifecycle_body, lifecycle_event, stamps};
+use crate::registry::{IdentityView, lifecycle_event, stamps};
 use crate::transact::Txn;
 use crate::twins::twin_event;
 
@@ -172,10 +172,10 @@ async fn put_predecessor(txn: &mut Txn<'_>, from: &Entry, device: &DeviceId) -> 
     let all = with_predecessor(predecessor, &older);
     txn.rows().put_predecessors(device, &all);
     let id = TwinId::device(device.clone());
-    let mut body = lifecycle_body(&id, &from.twin);
+    let mut body = from.twin.short_document(&id);
     body["replaces"] = old.as_str().into();
     body["replacesGenerationId"] = from.identity.generation.as_str().into();
-    lifecycle_event(txn, &id, LifecycleStep::Replaced, body);
+    lifecycle_event(txn, &id, LifecycleStep::Replaced, LifecycleBody::Document(body));
     Ok(all)
 }
 

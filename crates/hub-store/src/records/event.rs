@@ -1,18 +1,20 @@
-//! The rows of the event log. A message's body is kept as text where it is text, which is smaller and readable.
+//! The rows of the event log. A message's body is kept as text where it is text, which is smaller and readable. What tells of
+//! a whole twin has the second format: the record, and behind it the packed twin (`docs/decisions/0018`).
 
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hub_domain::actor::Actor;
-use hub_domain::event::{Event, EventKind, GatesOf, LifecycleStep, Position};
+use hub_domain::event::{Event, EventKind, GatesOf, LifecycleBody, LifecycleStep, Position};
 use hub_domain::id::{ConfigurationId, JobId, TwinId};
 use hub_domain::message::Message;
-use hub_domain::twin::{PathChange, PathChanges};
+use hub_domain::twin::{PackedTwin, PathChange, PathChanges};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{encode as encode_record, field, format_of, name, parse, time, unknown_format};
+use super::twin::sound;
+use super::{field, format_of, name, parse, parse_first, time, unknown_format, write};
 use crate::keys::RowKey;
 use crate::{Bytes, Key, StoreError};
 
@@ -52,7 +54,9 @@ enum KindV1<'e> {
         /// Any step but these two.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<Cow<'e, str>>,
-        body: Cow<'e, Value>,
+        /// Missing where a packed twin follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body: Option<Cow<'e, Value>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actor: Option<String>,
     },
@@ -120,6 +124,7 @@ impl ChangeV1<'_> {
 /// The row of `event`.
 pub fn encode(event: &Event) -> Bytes {
     let signed = |actor: &Option<Actor>| actor.as_ref().map(Actor::to_string);
+    let mut packed = None;
     let kind = match &event.kind {
         EventKind::Telemetry(Message { body, system, properties }) => {
             let body = match std::str::from_utf8(body) {
@@ -138,7 +143,14 @@ pub fn encode(event: &Event) -> Bytes {
         EventKind::Lifecycle { step, body, actor } => {
             let created = *step == LifecycleStep::Created;
             let step = (!created && *step != LifecycleStep::Deleted).then(|| step.operation().into());
-            KindV1::Lifecycle { created, step, body: Cow::Borrowed(body), actor: signed(actor) }
+            let body = match body {
+                LifecycleBody::Twin(twin) => {
+                    packed = Some(twin);
+                    None
+                }
+                LifecycleBody::Document(document) => Some(Cow::Borrowed(document)),
+            };
+            KindV1::Lifecycle { created, step, body, actor: signed(actor) }
         }
         EventKind::Connection { connected } => KindV1::Connection { connected: *connected },
         EventKind::Override { gates_of, reason, closed, actor } => KindV1::Override {
@@ -161,7 +173,10 @@ pub fn encode(event: &Event) -> Bytes {
         module: event.id.module.as_ref().map(|module| module.as_str().into()),
         kind,
     };
-    encode_record(1, &record)
+    let mut row = vec![if packed.is_some() { 2 } else { 1 }];
+    write(&mut row, &record);
+    row.extend_from_slice(packed.map_or(&[], PackedTwin::as_bytes));
+    row.into()
 }
 
 /// The event at `key`, and where it stands.
@@ -170,10 +185,17 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(Position, Event), StoreError> {
         RowKey::Event(position) => Some(position),
         _ => None,
     })?;
-    let record: V1<'_> = match format_of(key, row)? {
-        (1, json) => parse(key, json)?,
-        (other, _) => return Err(unknown_format(key, other, 1)),
+    let (record, packed): (V1<'_>, _) = match format_of(key, row)? {
+        (1, json) => (parse(key, json)?, None),
+        (2, bytes) => {
+            let (record, twin) = parse_first(key, bytes)?;
+            (record, Some(sound(key, PackedTwin::from_bytes(twin))?))
+        }
+        (other, _) => return Err(unknown_format(key, other, 2)),
     };
+    if packed.is_some() && !matches!(record.kind, KindV1::Lifecycle { body: None, .. }) {
+        return Err(StoreError::corrupt(key, "a twin follows an event that tells of no twin"));
+    }
     let actor = |text: String| field(key, "actor", Actor::parse(&text));
     let kind = match record.kind {
         KindV1::Telemetry { body, system, properties } => {
@@ -195,7 +217,9 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(Position, Event), StoreError> {
                 None if created => LifecycleStep::Created,
                 None => LifecycleStep::Deleted,
             };
-            EventKind::Lifecycle { step, body: body.into_owned(), actor: by.map(actor).transpose()? }
+            let document = body.map(|body| LifecycleBody::Document(body.into_owned()));
+            let body = field(key, "body", packed.map(LifecycleBody::Twin).or(document))?;
+            EventKind::Lifecycle { step, body, actor: by.map(actor).transpose()? }
         }
         KindV1::Connection { connected } => EventKind::Connection { connected },
         KindV1::Override { job, configuration, reason, closed, actor: by } => {

@@ -3,13 +3,13 @@
 
 use hub_domain::actor::Actor;
 use hub_domain::configuration::{Configuration, ConfigurationSpec, Revision};
-use hub_domain::event::{EventKind, GatesOf, LifecycleStep, Position};
-use hub_domain::id::{ConfigurationId, JobId};
+use hub_domain::event::{Event, EventKind, GatesOf, LifecycleBody, LifecycleStep, Position};
+use hub_domain::id::{ConfigurationId, JobId, TwinId};
 use hub_domain::job::JobStatus;
 use hub_domain::json::Object;
 use hub_domain::time::Timestamp;
 use hub_domain::transfer::{Refusal, TransferCounts, TransferKind, TransferSpec, TransferState};
-use hub_domain::twin::{ConfigurationStatus, PathChange, PathChanges, Stamp, Twin, WrittenBy};
+use hub_domain::twin::{ConfigurationStatus, PackedTwin, PathChange, PathChanges, Stamp, Twin, WrittenBy};
 use serde_json::{Value, json};
 
 use super::*;
@@ -39,6 +39,10 @@ const PACKED_AUTHORED: &str = "0203010473697465060161020101610801016203010780c2d
 fn bytes(hexadecimal: &str) -> Vec<u8> {
     let digit = |at: usize| u8::from_str_radix(&hexadecimal[at..at + 2], 16).expect("hexadecimal");
     (0..hexadecimal.len()).step_by(2).map(digit).collect()
+}
+
+fn encoded(twin: &Twin) -> Bytes {
+    twin::encode(&PackedTwin::new(twin))
 }
 
 fn configuration(id: &str) -> ConfigurationId {
@@ -86,7 +90,7 @@ fn twins_are_written_and_read_as_ever() {
     ] {
         let (id, read) = twin::decode(&key, &bytes(fixture)).expect("a row that is read");
         assert_eq!((id.to_string().as_str(), read), ("d", twin.clone()));
-        assert_eq!(twin::encode(&twin).escape_ascii().to_string(), bytes(fixture).escape_ascii().to_string());
+        assert_eq!(encoded(&twin).escape_ascii().to_string(), bytes(fixture).escape_ascii().to_string());
         assert_eq!(twin::decode_packed(&key, &bytes(fixture)).expect("read").1.open(), twin);
         let damaged = twin::decode(&key, &bytes(fixture)[..20]).expect_err("the end is missing");
         assert!(damaged.to_string().contains("not a packed twin"), "{damaged}");
@@ -94,7 +98,7 @@ fn twins_are_written_and_read_as_ever() {
     let mut deployed = plain_twin();
     deployed.desired.metadata.children.get_mut("a").expect("a").stamp.by =
         Some(WrittenBy::new(configuration("edge"), u64::MAX, true));
-    assert_eq!(twin::decode(&key, &twin::encode(&deployed)).expect("read back").1, deployed);
+    assert_eq!(twin::decode(&key, &encoded(&deployed)).expect("read back").1, deployed);
 }
 
 #[test]
@@ -103,10 +107,10 @@ fn who_was_let_in_is_written_and_read() {
     let mut twin = configured_twin();
     twin.let_in.insert(configuration("cfg-a"), 638_993);
     twin.let_in.insert(configuration("cfg-b"), 0);
-    let written = twin::encode(&twin);
+    let written = encoded(&twin);
     assert_eq!(twin::decode(&key, &written).expect("a row that is read").1, twin);
     // At the end, where rows from before gates have nothing.
-    let former = twin::encode(&configured_twin());
+    let former = encoded(&configured_twin());
     assert_eq!(written[..former.len()], former[..]);
     assert!(twin::decode(&key, &written[..written.len() - 1]).is_err());
 }
@@ -239,7 +243,14 @@ fn events_are_written_and_read_as_ever() {
     let rate = change("properties.desired.rate", None, Some(json!(5)), Some("cfg-a"));
     assert_eq!(by_configuration, twin(Actor::Configuration(configuration("cfg-a")), vec![rate], false));
     let body = json!({"deviceId": "d"});
-    assert_eq!(by_hub, EventKind::Lifecycle { step: LifecycleStep::Created, body, actor: Some(Actor::Hub) });
+    assert_eq!(
+        by_hub,
+        EventKind::Lifecycle {
+            step: LifecycleStep::Created,
+            body: LifecycleBody::Document(body),
+            actor: Some(Actor::Hub)
+        }
+    );
     let by_configuration = read(&EVENT_OVERRIDE.replace(r#""job":"j""#, r#""configuration":"cfg-a""#));
     let EventKind::Override { gates_of, .. } = by_configuration else { panic!("{by_configuration:?}") };
     assert_eq!(gates_of, GatesOf::Configuration(configuration("cfg-a")));
@@ -254,6 +265,38 @@ fn events_are_written_and_read_as_ever() {
     for bad in [r#""actor":"nobody:x""#, r#""changes":[{"path":"a","configuration":"A"}]"#] {
         let text = EVENTS_UNSIGNED[0].replace(r#""replaced":false"#, &format!(r#""replaced":false,{bad}"#));
         assert!(event::decode(&key, &row(&text)).is_err(), "{bad}");
+    }
+}
+
+/// What comes before the packed twin in an event of the second format.
+const EVENT_PACKED: &str =
+    r#"{"time":50000000,"device":"d","kind":"lifecycle","created":true,"actor":"hub"}"#;
+
+#[test]
+fn events_of_whole_twins_are_written_and_read() {
+    let key = crate::keys::RowKey::Event(Position { commit: 7, place: 0 }).to_key();
+    let packed = bytes(PACKED_PLAIN)[1..].to_vec();
+    let row = |record: &str, twin: &[u8]| [&[2], record.as_bytes(), twin].concat();
+    let id = TwinId::parse("d", None).expect("an id");
+    let body = LifecycleBody::Twin(PackedTwin::new(&plain_twin()));
+    let kind = EventKind::Lifecycle { step: LifecycleStep::Created, body, actor: Some(Actor::Hub) };
+    let event = Event { time: Timestamp::from_seconds(5), id, kind };
+    let fixture = row(EVENT_PACKED, &packed);
+    assert_eq!(event::encode(&event).escape_ascii().to_string(), fixture.escape_ascii().to_string());
+    assert_eq!(event::decode(&key, &fixture).expect("a row that is read").1, event);
+    let EventKind::Lifecycle { body, .. } = event.kind else { panic!("it tells of a life") };
+    assert_eq!(body.document(&event.id), plain_twin().short_document(&event.id));
+    let connection = r#"{"time":50000000,"device":"d","kind":"connection","connected":true}"#;
+    for (bad, told) in [
+        (row(EVENT_PACKED, &packed[..9]), "not a packed twin"),
+        (row(EVENT_PACKED, b""), "not a packed twin"),
+        (row(&EVENT_PACKED[..20], &packed), "byte"),
+        (row("", b""), "missing"),
+        (self::row(EVENT_PACKED), "body"),
+        (row(connection, &packed), "tells of no twin"),
+    ] {
+        let error = event::decode(&key, &bad).expect_err(told).to_string();
+        assert!(error.contains(told), "{error}");
     }
 }
 

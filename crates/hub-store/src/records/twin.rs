@@ -83,8 +83,8 @@ fn configuration_id(key: &Key, text: &str) -> Result<ConfigurationId, StoreError
 }
 
 /// The row of `twin`.
-pub fn encode(twin: &Twin) -> Bytes {
-    [&[2], PackedTwin::new(twin).as_bytes()].concat().into()
+pub fn encode(twin: &PackedTwin) -> Bytes {
+    [&[2], twin.as_bytes()].concat().into()
 }
 
 /// The twin at `key`, and whose it is.
@@ -112,7 +112,7 @@ fn id(key: &Key) -> Result<TwinId, StoreError> {
     })
 }
 
-fn sound<T>(key: &Key, read: Result<T, Malformed>) -> Result<T, StoreError> {
+pub(super) fn sound<T>(key: &Key, read: Result<T, Malformed>) -> Result<T, StoreError> {
     read.map_err(|Malformed| StoreError::corrupt(key, "its content is not a packed twin"))
 }
 

@@ -4,7 +4,7 @@
 use hub_domain::id::{DeviceId, TwinId};
 use hub_domain::identity::Identity;
 use hub_domain::retirement::{Predecessor, Retirement};
-use hub_domain::twin::Twin;
+use hub_domain::twin::{PackedTwin, Twin};
 
 use super::{TablePage, decode_row, page_of};
 use crate::keys::{self, RowKey};
@@ -105,7 +105,7 @@ impl Txn {
     }
 
     /// Archives an identity with its twin.
-    pub fn put_archived(&mut self, identity: &Identity, twin: &Twin) {
+    pub fn put_archived(&mut self, identity: &Identity, twin: &PackedTwin) {
         let id = &identity.id;
         self.put(RowKey::RetiredIdentity(id.clone()).to_key(), identity::encode(identity));
         self.put(RowKey::RetiredTwin(id.clone()).to_key(), twin::encode(twin));

@@ -41,7 +41,7 @@ impl Txn {
     }
 
     /// Writes the twin of `id`.
-    pub fn put_twin(&mut self, id: &TwinId, twin: &Twin) {
+    pub fn put_twin(&mut self, id: &TwinId, twin: &PackedTwin) {
         self.put(key(id), encode(twin));
     }
 
