@@ -3,7 +3,7 @@
 //! A data structure: it applies changes and answers selections. It never knows the store, a clock or a task.
 //! Twins stand in chunks in the order of their ids, and beside them their leaves in columns by path. Its one lock is held
 //! for short changes and for taking a snapshot, never while a query is evaluated: a change copies what a snapshot holds.
-//! Only the twins that were written last are kept as they are, all others packed: a fleet of millions must fit into memory.
+//! Only the twins that were changed last are kept as they are, all others packed: a fleet of millions must fit into memory.
 
 mod cell;
 mod chunk;
@@ -88,7 +88,7 @@ struct State {
     modules: Table,
     paths: Paths,
     counts: Counts,
-    /// The entries that were written last, which are not packed; those that were written again since are in it twice.
+    /// The entries that were changed last, which are not packed; those that were written again since are in it twice.
     open: VecDeque<Arc<Entry>>,
     /// How the configurations fare that any twin lists.
     fares: HashMap<ConfigurationId, Fares>,
@@ -151,8 +151,14 @@ impl State {
         if let Some(former) = former {
             self.count(former, -1);
         }
+        // What is created in masses is not written again at once, and must not push out what is.
+        let is_new = former.is_none();
+        let row = if is_new { Slot::packed(&entry) } else { Slot::Open(entry.clone()) };
         let (table, shared) = self.table(entry.id(), limits);
-        table.insert(&entry, former.map(AsRef::as_ref), shared);
+        table.insert(row, &entry, former.map(AsRef::as_ref), shared);
+        if is_new {
+            return;
+        }
         self.open.push_back(entry);
         while self.open.len() > limits.open_twins_max
             && let Some(entry) = self.open.pop_front()

@@ -58,9 +58,8 @@ impl Table {
         self.chunks.push(Arc::new(chunk));
     }
 
-    /// Puts in an entry in place of `former`, which is what the table has of the same id.
-    pub fn insert(&mut self, entry: &Arc<Entry>, former: Option<&Entry>, shared: Shared<'_>) {
-        let row = Slot::Open(entry.clone());
+    /// Puts in the row of an entry in place of `former`, which is what the table has of the same id.
+    pub fn insert(&mut self, row: Slot, entry: &Entry, former: Option<&Entry>, shared: Shared<'_>) {
         let mut number = self.chunk_of(entry.id());
         if self.chunks.is_empty() {
             self.chunks.push(Arc::default());
