@@ -60,7 +60,8 @@ pub struct Refused {
 
 struct Numbered {
     line: u64,
-    item: BulkItem,
+    /// Boxed: it is large, and a batch of them would be a piece of memory that is fetched anew from the kernel each time.
+    item: Box<BulkItem>,
 }
 
 /// Where each commit of a job's import writes down what it settled.
@@ -230,7 +231,7 @@ impl Hub {
         let Numbered { line, item } = it;
         let refuse = |error| Refused { line, id: item.id.clone(), error };
         let Some(journal) = journal else {
-            return Ok(self.bulk_item(actor, item.clone()).await.err().map(refuse));
+            return Ok(self.bulk_item(actor, BulkItem::clone(&item)).await.err().map(refuse));
         };
         let mut last = Error::Contended(item.id.clone());
         for mut txn in self.attempts_by(actor) {
@@ -286,7 +287,7 @@ impl Import {
             self.refused.push(refused);
             return Ok(());
         }
-        self.batch.items.push(Numbered { line, item });
+        self.batch.items.push(Numbered { line, item: Box::new(item) });
         self.begin_if_full().await
     }
 
