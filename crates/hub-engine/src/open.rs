@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use hub_domain::id::TwinId;
-use hub_domain::identity::Identity;
 use hub_domain::link::CloseReason;
 use hub_domain::session::StoredSession;
-use hub_domain::twin::PackedTwin;
+use hub_domain::twin::Malformed;
 use hub_index::{CHUNK_ROWS_MAX, Index, Loaded, Source, StoredRow};
 use hub_store::blobs::BlobFolder;
 use hub_store::tables::StoredPage;
@@ -138,7 +137,7 @@ struct Loading<'l> {
 const CHUNK_PAGES: usize = CHUNK_ROWS_MAX / PAGE_ROWS_MAX as usize;
 
 /// Identities, and their twins.
-type Pages = (StoredPage<Identity>, StoredPage<(TwinId, PackedTwin)>);
+type Pages = (StoredPage, StoredPage);
 
 impl Loading<'_> {
     /// Walks identities and twins side by side: both tables are in the order of ids, and each identity has its twin.
@@ -146,10 +145,10 @@ impl Loading<'_> {
         let mut rest = Some((identities, twins));
         let mut pages: Vec<Pages> = Vec::new();
         while let Some((identities, twins)) = rest {
-            let mut twins = tables::twins::stored_page(self.store, twins, PageLen::MAX).await?;
+            let mut twins = StoredPage::read(self.store, twins, PageLen::MAX).await?;
             // Pages are bounded in bytes, too, so one of the two may be the shorter.
             let len = PageLen::new(twins.len()).unwrap_or(PageLen::MAX);
-            let identities = tables::identities::stored_page(self.store, identities, len).await?;
+            let identities = StoredPage::read(self.store, identities, len).await?;
             twins.cut(identities.len());
             rest = match (identities.rest(), twins.rest()) {
                 (Some(_), None) => {
@@ -189,22 +188,24 @@ fn decode(
     pages: Vec<Pages>,
     sessions: &HashMap<TwinId, StoredSession>,
 ) -> Result<Loaded> {
-    let mut rows = Vec::new();
-    for (identities, twins) in pages {
-        let mut twins = twins.decode()?.entries.into_iter();
-        for (identity, version) in identities.decode()?.entries {
-            match twins.next() {
-                Some(((id, twin), twin_version)) if id == identity.id => rows.push(StoredRow {
-                    session: sessions.get(&id).copied(),
-                    identity: (identity, version.0),
-                    twin: (twin, twin_version.0),
-                }),
-                _ => {
-                    let id = identity.id;
-                    return Err(Error::Internal(format!("the store has no twin for '{id}': it is damaged")));
-                }
-            }
+    let damaged =
+        |id: &TwinId| Error::Internal(format!("the store has no sound twin for '{id}': it is damaged"));
+    let mut loading = index.prepare(source);
+    for (identities, twins) in &pages {
+        let mut twins = tables::twins::packed(twins);
+        for identity in tables::identities::decoded(identities) {
+            let (identity, version) = identity?;
+            let ((id, twin), twin_version) = match twins.next().transpose()? {
+                Some(twin) if twin.0.0 == identity.id => twin,
+                _ => return Err(damaged(&identity.id)),
+            };
+            let row = StoredRow {
+                identity: (identity, version.0),
+                twin: (&twin, twin_version.0),
+                session: sessions.get(&id).copied(),
+            };
+            loading.push(row).map_err(|Malformed| damaged(&id))?;
         }
     }
-    Ok(index.prepare(source, rows))
+    Ok(loading.finish())
 }

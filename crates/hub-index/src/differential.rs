@@ -382,12 +382,16 @@ fn loaded(limits: Limits, model: &Model) -> Index {
         let of_source = |entry: &&Arc<Entry>| entry.id().is_module() == (source == Source::Modules);
         let entries: Vec<_> = model.values().filter(of_source).collect();
         for some in entries.chunks(limits.chunk_rows_max + 1) {
-            let rows = some.iter().map(|entry| StoredRow {
-                identity: (Identity::clone(&entry.identity), entry.identity_version),
-                twin: (entry.packed.clone(), entry.twin_version),
-                session: None,
-            });
-            index.load(index.prepare(source, rows.collect()));
+            let mut loading = index.prepare(source);
+            for entry in some {
+                let row = StoredRow {
+                    identity: (Identity::clone(&entry.identity), entry.identity_version),
+                    twin: (entry.packed.as_bytes(), entry.twin_version),
+                    session: None,
+                };
+                loading.push(row).expect("a packed twin");
+            }
+            index.load(loading.finish());
         }
     }
     for entry in model.values().filter(|entry| entry.live.connection().connected) {

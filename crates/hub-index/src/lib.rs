@@ -34,7 +34,7 @@ use hub_domain::twin::{ConfigurationStatus, PackedTwin, Twin};
 pub use entry::{Entry, Live, Slot};
 pub use follow::Follow;
 pub use limits::{CHUNK_ROWS_MAX, Limits};
-pub use load::{Loaded, StoredRow};
+pub use load::{Loaded, Loading, StoredRow};
 pub use memory::Memory;
 pub use paths::PathMemory;
 pub use selection::{Next, Selection, Work};
@@ -227,8 +227,8 @@ impl Index {
     }
 
     /// Makes ready what the store held at start, some thousand rows of one source in the order of their ids. Takes no lock.
-    pub fn prepare(&self, source: Source, rows: Vec<StoredRow>) -> Loaded {
-        Loaded::new(source, rows, &self.limits)
+    pub fn prepare(&self, source: Source) -> Loading {
+        Loading::new(source, self.limits)
     }
 
     /// Hangs in what was made ready: in order, no row is in the index yet, and all that are come before them.

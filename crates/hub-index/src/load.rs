@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hub_domain::id::ConfigurationId;
 use hub_domain::identity::Identity;
 use hub_domain::session::StoredSession;
-use hub_domain::twin::{PackedTwin, Shown, VisitedSection, Visitor};
+use hub_domain::twin::{Malformed, PackedTwin, Shown, VisitedSection, Visitor};
 
 use crate::cell::Cell;
 use crate::chunk::Chunk;
@@ -19,11 +19,11 @@ use crate::{Counts, Fares, Source, count_fares, count_identity};
 
 /// An identity and its twin, with the versions of their rows, and its session, if there is one.
 #[derive(Debug)]
-pub struct StoredRow {
+pub struct StoredRow<'r> {
     /// From the registry.
     pub identity: (Identity, u64),
-    /// As its row has it.
-    pub twin: (PackedTwin, u64),
+    /// Packed, as its row has it. Nobody need have looked at the bytes.
+    pub twin: (&'r [u8], u64),
     /// The last one.
     pub session: Option<StoredSession>,
 }
@@ -39,41 +39,64 @@ pub struct Loaded {
     pub(crate) fares: HashMap<ConfigurationId, Fares>,
 }
 
-impl Loaded {
-    /// Takes rows of one source, in the order of their ids, as many as there shall be in a chunk or two.
-    pub(crate) fn new(source: Source, rows: Vec<StoredRow>, limits: &Limits) -> Self {
-        let mut loaded = Self {
+/// Takes rows of one source, as many as there shall be in a chunk or two.
+#[derive(Debug)]
+pub struct Loading {
+    loaded: Loaded,
+    chunk: Chunk,
+    limits: Limits,
+}
+
+impl Loading {
+    pub(crate) fn new(source: Source, limits: Limits) -> Self {
+        let loaded = Loaded {
             source,
             chunks: Vec::new(),
             paths: Paths::default(),
             counts: Counts::default(),
             fares: HashMap::new(),
         };
-        for StoredRow { identity: (identity, identity_version), twin: (twin, twin_version), session } in rows
-        {
-            if loaded.chunks.last().is_none_or(|chunk| chunk.len() >= limits.chunk_rows_max) {
-                loaded.chunks.push(Chunk::default());
-            }
-            let live = Arc::new(Live::new(session.as_ref()));
-            let row =
-                PackedEntry { identity: Arc::new(identity), identity_version, twin, twin_version, live };
-            loaded.put(Arc::new(row), limits);
-        }
-        loaded
+        Self { loaded, chunk: Chunk::default(), limits }
     }
 
-    fn put(&mut self, row: Arc<PackedEntry>, limits: &Limits) {
-        let Some(chunk) = self.chunks.last_mut() else { return };
-        let position = chunk.insert(chunk.len(), Slot::Packed(row.clone()));
-        let shredder = Shredder { paths: &mut self.paths, chunk, position, limits };
+    /// Takes the row behind all others in the order of ids. If its twin is malformed, what was loaded is of no use.
+    pub fn push(&mut self, row: StoredRow<'_>) -> Result<(), Malformed> {
+        if self.chunk.len() >= self.limits.chunk_rows_max {
+            self.end_chunk();
+        }
+        let StoredRow { identity: (identity, identity_version), twin: (twin, twin_version), session } = row;
+        let (loaded, live) = (&mut self.loaded, Arc::new(Live::new(session.as_ref())));
+        let shredder = Shredder {
+            paths: &mut loaded.paths,
+            position: self.chunk.len() as u16,
+            chunk: &mut self.chunk,
+            limits: &self.limits,
+        };
         let mut filling = Filling { shredder, parents: Vec::new(), arrays: 0 };
-        filling.shredder.new_identity(&row.identity, &row.live);
-        let summary = row.twin.walk(&mut filling);
+        filling.shredder.new_identity(&identity, &live);
+        let (twin, summary) = PackedTwin::take(twin, &mut filling)?;
         let model = summary.model_id.unwrap_or_default();
-        filling.put(paths::MODEL_ID, Cell::text(model, limits.text_bytes_max));
+        filling.put(paths::MODEL_ID, Cell::text(model, self.limits.text_bytes_max));
         filling.shredder.configurations(&Default::default(), &summary.configurations);
-        count_fares(&mut self.fares, &summary.configurations, 1);
-        count_identity(&mut self.counts, &row.identity, 1);
+        count_fares(&mut loaded.fares, &summary.configurations, 1);
+        count_identity(&mut loaded.counts, &identity, 1);
+        let identity = Arc::new(identity);
+        let row = PackedEntry { identity, identity_version, twin, twin_version, live };
+        self.chunk.insert(self.chunk.len(), Slot::Packed(Arc::new(row)));
+        Ok(())
+    }
+
+    /// The rows in chunks.
+    pub fn finish(mut self) -> Loaded {
+        self.end_chunk();
+        self.loaded
+    }
+
+    fn end_chunk(&mut self) {
+        let chunk = std::mem::take(&mut self.chunk);
+        if chunk.len() > 0 {
+            self.loaded.chunks.push(chunk);
+        }
     }
 }
 

@@ -30,24 +30,22 @@ fn decode_row<T>(key: &Key, row: Option<Row>, decode: Decode<T>) -> Result<Optio
     row.map(|row| decode(key, &row.bytes)).transpose()
 }
 
-/// One page of a table as it is stored, for who reads much and decodes it elsewhere.
-pub struct StoredPage<T> {
+/// An entry with the version of its row, if it can be read.
+pub type Decoded<T> = Result<(T, Commit), StoreError>;
+
+/// One page of a table as it is stored, for who reads much and decodes it elsewhere, entry by entry.
+pub struct StoredPage {
     range: KeyRange,
     rows: Vec<(Key, Row)>,
     rest: Option<KeyRange>,
-    decode: Decode<T>,
 }
 
-impl<T> StoredPage<T> {
-    async fn read(
-        store: &dyn Store,
-        range: KeyRange,
-        limit: PageLen,
-        decode: Decode<T>,
-    ) -> Result<Self, StoreError> {
+impl StoredPage {
+    /// Reads the entries of a range.
+    pub async fn read(store: &dyn Store, range: KeyRange, limit: PageLen) -> Result<Self, StoreError> {
         let page = store.scan(range.clone(), limit).await?;
         let rest = page.next.map(|next| range.clone().from(next));
-        Ok(Self { range, rows: page.rows, rest, decode })
+        Ok(Self { range, rows: page.rows, rest })
     }
 
     /// How many entries it has.
@@ -69,10 +67,12 @@ impl<T> StoredPage<T> {
         self.rest.as_ref()
     }
 
-    /// Its entries.
-    pub fn decode(self) -> Result<TablePage<T>, StoreError> {
-        let decoded = self.rows.iter().map(|(key, row)| Ok(((self.decode)(key, &row.bytes)?, row.version)));
-        Ok(TablePage { entries: decoded.collect::<Result<_, StoreError>>()?, rest: self.rest })
+    /// Its entries with the versions of their rows.
+    fn entries<'p, T>(
+        &'p self,
+        decode: fn(&Key, &'p [u8]) -> Result<T, StoreError>,
+    ) -> impl Iterator<Item = Decoded<T>> {
+        self.rows.iter().map(move |(key, row)| Ok((decode(key, &row.bytes)?, row.version)))
     }
 }
 
@@ -82,5 +82,6 @@ async fn page_of<T>(
     limit: PageLen,
     decode: Decode<T>,
 ) -> Result<TablePage<T>, StoreError> {
-    StoredPage::read(store, range, limit, decode).await?.decode()
+    let page = StoredPage::read(store, range, limit).await?;
+    Ok(TablePage { entries: page.entries(decode).collect::<Result<_, _>>()?, rest: page.rest })
 }

@@ -68,8 +68,17 @@ impl PackedTwin {
 
     /// Takes bytes that [`PackedTwin::as_bytes`] gave, once it has looked at all of them.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-        walk::walk(bytes, &mut walk::Nobody)?;
-        Ok(Self { bytes: bytes.into() })
+        Self::take(bytes, &mut walk::Nobody).map(|(packed, _)| packed)
+    }
+
+    /// The same; on the way it shows them as
+    /// [`PackedTwin::walk`] does, since who takes millions should not look twice.
+    pub fn take<'p>(
+        bytes: &'p [u8],
+        visitor: &mut impl Visitor<'p>,
+    ) -> Result<(Self, Summary<'p>), Malformed> {
+        let summary = walk::walk(bytes, visitor)?;
+        Ok((Self { bytes: bytes.into() }, summary))
     }
 
     /// The bytes, for the store.

@@ -1,6 +1,7 @@
 //! The rows of twins, packed as in memory, so that a start has nothing to parse (`docs/decisions/0017`). The first format was
 //! JSON: three sections with their versions, two of them with a tree of stamps. It is still read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
@@ -97,11 +98,11 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<(TwinId, Twin), StoreError> {
     Ok((id(key)?, twin))
 }
 
-/// Likewise, packed.
-pub fn decode_packed(key: &Key, row: &[u8]) -> Result<(TwinId, PackedTwin), StoreError> {
+/// Likewise as the bytes of a packed twin, for [`PackedTwin::take`] to look at.
+pub fn decode_packed<'r>(key: &Key, row: &'r [u8]) -> Result<(TwinId, Cow<'r, [u8]>), StoreError> {
     match format_of(key, row)? {
-        (2, bytes) => Ok((id(key)?, sound(key, PackedTwin::from_bytes(bytes))?)),
-        _ => decode(key, row).map(|(id, twin)| (id, PackedTwin::new(&twin))),
+        (2, bytes) => Ok((id(key)?, bytes.into())),
+        _ => decode(key, row).map(|(id, twin)| (id, PackedTwin::new(&twin).as_bytes().to_vec().into())),
     }
 }
 

@@ -3,11 +3,11 @@
 use hub_domain::id::TwinId;
 use hub_domain::identity::Identity;
 
-use super::{StoredPage, decode_row};
+use super::{Decoded, StoredPage, decode_row};
 use crate::keys::RowKey;
 use crate::records::identity::{decode, encode};
 use crate::txn::Txn;
-use crate::{Commit, Key, KeyRange, PageLen, Store, StoreError};
+use crate::{Commit, Key, Store, StoreError};
 
 fn key(id: &TwinId) -> Key {
     RowKey::Identity(id.clone()).to_key()
@@ -19,13 +19,9 @@ pub async fn get(store: &dyn Store, id: &TwinId) -> Result<Option<Identity>, Sto
     decode_row(&key, store.get(&key).await?, decode)
 }
 
-/// A page of identities, not decoded yet.
-pub async fn stored_page(
-    store: &dyn Store,
-    range: KeyRange,
-    limit: PageLen,
-) -> Result<StoredPage<Identity>, StoreError> {
-    StoredPage::read(store, range, limit, decode).await
+/// The identities of a page.
+pub fn decoded(page: &StoredPage) -> impl Iterator<Item = Decoded<Identity>> {
+    page.entries(decode)
 }
 
 impl Txn {

@@ -1,13 +1,15 @@
 //! Twins of devices and modules. Ranges: `keys::device_twins`, `keys::module_twins`.
 
+use std::borrow::Cow;
+
 use hub_domain::id::TwinId;
 use hub_domain::twin::{PackedTwin, Twin};
 
-use super::{StoredPage, decode_row};
+use super::{Decoded, StoredPage, decode_row};
 use crate::keys::RowKey;
 use crate::records::twin::{decode, decode_packed, encode};
 use crate::txn::Txn;
-use crate::{Commit, Key, KeyRange, PageLen, Store, StoreError};
+use crate::{Commit, Key, Store, StoreError};
 
 fn key(id: &TwinId) -> Key {
     RowKey::Twin(id.clone()).to_key()
@@ -19,13 +21,9 @@ pub async fn get(store: &dyn Store, id: &TwinId) -> Result<Option<Twin>, StoreEr
     Ok(decode_row(&key, store.get(&key).await?, decode)?.map(|(_, twin)| twin))
 }
 
-/// A page of packed twins, not decoded yet.
-pub async fn stored_page(
-    store: &dyn Store,
-    range: KeyRange,
-    limit: PageLen,
-) -> Result<StoredPage<(TwinId, PackedTwin)>, StoreError> {
-    StoredPage::read(store, range, limit, decode_packed).await
+/// The twins of a page, as the bytes of packed ones that nobody looked at yet.
+pub fn packed(page: &StoredPage) -> impl Iterator<Item = Decoded<(TwinId, Cow<'_, [u8]>)>> {
+    page.entries(decode_packed)
 }
 
 impl Txn {
