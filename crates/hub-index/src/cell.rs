@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::hash::BuildHasher;
 
 use hub_domain::query::Datum;
 use serde_json::{Map, Value};
@@ -93,6 +94,16 @@ impl<'a> Cell<'a> {
             (Cell::Number(left), Cell::Number(right)) => left.total_cmp(&right),
             (Cell::Text(left), Cell::Text(right)) => left.cmp(right),
             _ => self.rank().cmp(&other.rank()),
+        }
+    }
+
+    /// The same for cells that [`Cell::order`] does not tell apart.
+    pub fn hash(self, hasher: &impl BuildHasher) -> u64 {
+        match self {
+            Cell::Bool(flag) => hasher.hash_one(flag),
+            Cell::Number(number) => hasher.hash_one(number.to_bits()),
+            Cell::Text(text) => hasher.hash_one(text),
+            other => hasher.hash_one(other.rank()),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::entry::{Entry, Slot};
 use crate::keys::Keys;
 use crate::limits::Limits;
 use crate::paths::{PathId, Paths};
+use crate::shred::Cells;
 
 /// Entries that are copied together.
 const BLOCK_ENTRIES: usize = 64;
@@ -161,35 +162,9 @@ impl Chunk {
         }
     }
 
-    /// Notes that the cells of a row say too little.
-    pub fn mark(&mut self, position: u16) {
-        if let Err(place) = self.marked.binary_search(&position) {
-            self.marked.insert(place, position);
-        }
-    }
-
-    /// Writes a cell.
-    pub fn set(&mut self, id: PathId, position: u16, cell: Cell<'_>, paths: &mut Paths, limits: &Limits) {
-        let place = self.columns.binary_search_by_key(&id, |(id, _)| *id);
-        let (place, is_new) = match place {
-            Ok(place) => (place, false),
-            Err(_) if cell == Cell::Absent => return,
-            Err(place) => {
-                self.columns.insert(place, (id, Arc::default()));
-                (place, true)
-            }
-        };
-        // A copy may take less than what was accounted.
-        let column = &mut self.columns[place].1;
-        let before = if is_new { (0, 0) } else { (column.present(), column.bytes()) };
-        let column = Arc::make_mut(column);
-        column.set(usize::from(position), cell, limits);
-        let mut after = (column.present(), column.bytes());
-        if after.0 == 0 {
-            self.columns.remove(place);
-            after.1 = 0;
-        }
-        paths.account(id, after.0 as isize - before.0 as isize, after.1 as isize - before.1 as isize);
+    /// Takes columns, in the order of their paths' numbers, in place of those there are.
+    pub fn take_columns(&mut self, columns: impl Iterator<Item = (PathId, Column)>) {
+        self.columns = columns.map(|(id, column)| (id, Arc::new(column))).collect();
     }
 
     /// Gives the columns other numbers, and accounts for them. Rows of a path without one are marked.
@@ -260,5 +235,36 @@ impl Chunk {
             + self.live.capacity()
             + self.keys.bytes()
             + columns
+    }
+}
+
+impl Cells for Chunk {
+    fn set(&mut self, id: PathId, position: u16, cell: Cell<'_>, paths: &mut Paths, limits: &Limits) {
+        let place = self.columns.binary_search_by_key(&id, |(id, _)| *id);
+        let (place, is_new) = match place {
+            Ok(place) => (place, false),
+            Err(_) if cell == Cell::Absent => return,
+            Err(place) => {
+                self.columns.insert(place, (id, Arc::default()));
+                (place, true)
+            }
+        };
+        // A copy may take less than what was accounted.
+        let column = &mut self.columns[place].1;
+        let before = if is_new { (0, 0) } else { (column.present(), column.bytes()) };
+        let column = Arc::make_mut(column);
+        column.set(usize::from(position), cell, limits);
+        let mut after = (column.present(), column.bytes());
+        if after.0 == 0 {
+            self.columns.remove(place);
+            after.1 = 0;
+        }
+        paths.account(id, after.0 as isize - before.0 as isize, after.1 as isize - before.1 as isize);
+    }
+
+    fn mark(&mut self, position: u16) {
+        if let Err(place) = self.marked.binary_search(&position) {
+            self.marked.insert(place, position);
+        }
     }
 }

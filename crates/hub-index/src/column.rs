@@ -3,6 +3,7 @@
 //! Must never answer otherwise after it changed its form.
 
 mod dictionary;
+mod fresh;
 mod list;
 mod numbers;
 
@@ -11,6 +12,7 @@ use hub_domain::query::Comparison;
 use crate::cell::Cell;
 use crate::limits::Limits;
 use dictionary::Dictionary;
+pub use fresh::FreshColumn;
 use list::List;
 use numbers::Numbers;
 
@@ -96,8 +98,7 @@ impl Column {
             }
             Column::Dictionary(dictionary) => {
                 if dictionary.outgrows(cell, limits.narrow_codes_max) && dictionary.is_mostly_numbers() {
-                    let mut numbers = Numbers::default();
-                    (0..dictionary.len()).for_each(|row| numbers.set(row, dictionary.get(row)));
+                    let mut numbers = Numbers::of(dictionary);
                     numbers.set(position, cell);
                     *self = Column::Numbers(numbers);
                 } else {

@@ -11,10 +11,11 @@ use hub_domain::twin::{Malformed, PackedTwin, Shown, VisitedSection, Visitor};
 
 use crate::cell::Cell;
 use crate::chunk::Chunk;
+use crate::column::FreshColumn;
 use crate::entry::{Live, PackedEntry, Slot};
 use crate::limits::Limits;
 use crate::paths::{self, PathId, Paths};
-use crate::shred::Shredder;
+use crate::shred::{Cells, Shredder};
 use crate::{Counts, Fares, Source, count_fares, count_identity};
 
 /// An identity and its twin, with the versions of their rows, and its session, if there is one.
@@ -43,8 +44,42 @@ pub struct Loaded {
 #[derive(Debug)]
 pub struct Loading {
     loaded: Loaded,
-    chunk: Chunk,
+    fresh: FreshChunk,
     limits: Limits,
+}
+
+/// A chunk on its way.
+#[derive(Debug, Default)]
+struct FreshChunk {
+    /// Without its columns.
+    chunk: Chunk,
+    /// By the numbers of their paths.
+    columns: Vec<FreshColumn>,
+}
+
+impl Cells for FreshChunk {
+    fn set(&mut self, id: PathId, position: u16, cell: Cell<'_>, paths: &mut Paths, limits: &Limits) {
+        let index = id as usize;
+        if index >= self.columns.len() {
+            self.columns.resize_with(index + 1, FreshColumn::default);
+        }
+        self.columns[index].push(position.into(), cell, limits);
+        // All accounts are settled when the chunk is hung in; but a path that has nothing would be forgotten.
+        paths.account(id, 1, 0);
+    }
+
+    fn mark(&mut self, position: u16) {
+        self.chunk.mark(position);
+    }
+}
+
+impl FreshChunk {
+    fn finish(mut self, limits: &Limits) -> Chunk {
+        let columns = self.columns.into_iter().map(|column| column.finish(limits));
+        let columns = (0..).zip(columns).filter(|(_, column)| column.present() > 0);
+        self.chunk.take_columns(columns);
+        self.chunk
+    }
 }
 
 impl Loading {
@@ -56,23 +91,23 @@ impl Loading {
             counts: Counts::default(),
             fares: HashMap::new(),
         };
-        Self { loaded, chunk: Chunk::default(), limits }
+        Self { loaded, fresh: FreshChunk::default(), limits }
     }
 
     /// Takes the row behind all others in the order of ids. If its twin is malformed, what was loaded is of no use.
     pub fn push(&mut self, row: StoredRow<'_>) -> Result<(), Malformed> {
-        if self.chunk.len() >= self.limits.chunk_rows_max {
+        if self.fresh.chunk.len() >= self.limits.chunk_rows_max {
             self.end_chunk();
         }
         let StoredRow { identity: (identity, identity_version), twin: (twin, twin_version), session } = row;
         let (loaded, live) = (&mut self.loaded, Arc::new(Live::new(session.as_ref())));
         let shredder = Shredder {
             paths: &mut loaded.paths,
-            position: self.chunk.len() as u16,
-            chunk: &mut self.chunk,
+            position: self.fresh.chunk.len() as u16,
+            cells: &mut self.fresh,
             limits: &self.limits,
         };
-        let mut filling = Filling { shredder, parents: Vec::new(), arrays: 0 };
+        let mut filling = Filling { shredder, last: paths::TAGS, parents: Vec::new(), arrays: 0 };
         filling.shredder.new_identity(&identity, &live);
         let (twin, summary) = PackedTwin::take(twin, &mut filling)?;
         let model = summary.model_id.unwrap_or_default();
@@ -82,7 +117,8 @@ impl Loading {
         count_identity(&mut loaded.counts, &identity, 1);
         let identity = Arc::new(identity);
         let row = PackedEntry { identity, identity_version, twin, twin_version, live };
-        self.chunk.insert(self.chunk.len(), Slot::Packed(Arc::new(row)));
+        let chunk = &mut self.fresh.chunk;
+        chunk.insert(chunk.len(), Slot::Packed(Arc::new(row)));
         Ok(())
     }
 
@@ -93,16 +129,18 @@ impl Loading {
     }
 
     fn end_chunk(&mut self) {
-        let chunk = std::mem::take(&mut self.chunk);
-        if chunk.len() > 0 {
-            self.loaded.chunks.push(chunk);
+        let fresh = std::mem::take(&mut self.fresh);
+        if fresh.chunk.len() > 0 {
+            self.loaded.chunks.push(fresh.finish(&self.limits));
         }
     }
 }
 
 /// Writes the cells of a row while its twin is walked over.
 struct Filling<'s> {
-    shredder: Shredder<'s>,
+    shredder: Shredder<'s, FreshChunk>,
+    /// The path that was seen last.
+    last: PathId,
     /// The objects that are walked through; `None` for one without a path, for there are too many.
     parents: Vec<Option<PathId>>,
     /// How many arrays, and objects in arrays, are walked through.
@@ -110,6 +148,16 @@ struct Filling<'s> {
 }
 
 impl Filling<'_> {
+    fn child(&mut self, parent: PathId, name: &str) -> Option<PathId> {
+        let Shredder { paths, cells, position, limits } = &mut self.shredder;
+        let child = paths.child_behind(self.last, parent, name, limits);
+        match child {
+            Some(child) => self.last = child,
+            None => cells.mark(*position),
+        }
+        child
+    }
+
     fn put(&mut self, id: PathId, cell: Cell<'_>) {
         self.shredder.put(id, cell);
     }
@@ -134,7 +182,7 @@ impl<'p> Visitor<'p> for Filling<'_> {
             return;
         }
         let parent = self.parents.last().copied().flatten();
-        let child = parent.zip(name).and_then(|(parent, name)| self.shredder.child_or_mark(parent, name));
+        let child = parent.zip(name).and_then(|(parent, name)| self.child(parent, name));
         match value {
             Shown::Object => self.parents.push(child),
             Shown::Array => self.arrays = 1,

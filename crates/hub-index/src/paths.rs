@@ -81,6 +81,8 @@ struct Node {
     parent: PathId,
     name: Box<str>,
     children: HashMap<Box<str>, PathId>,
+    /// See [`Paths::child_behind`].
+    next: PathId,
     rows: usize,
     bytes: usize,
     is_given_up: bool,
@@ -120,6 +122,24 @@ impl Paths {
         };
         self.nodes[parent as usize].children.insert(name.into(), id);
         Some(id)
+    }
+
+    /// The same for who goes through twin after twin and was at `last`: mostly the path that came next the last time comes again.
+    pub fn child_behind(
+        &mut self,
+        last: PathId,
+        parent: PathId,
+        name: &str,
+        limits: &Limits,
+    ) -> Option<PathId> {
+        let next = self.nodes[last as usize].next;
+        let node = &self.nodes[next as usize];
+        if node.parent == parent && *node.name == *name {
+            return Some(next);
+        }
+        let child = self.child_or_new(parent, name, limits)?;
+        self.nodes[last as usize].next = child;
+        Some(child)
     }
 
     /// Makes the paths of another tree known here: the number of each by its number there, `None` for one too many.

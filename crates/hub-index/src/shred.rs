@@ -10,7 +10,6 @@ use hub_domain::twin::{ConfigurationStatus, Properties};
 use serde_json::{Map, Value};
 
 use crate::cell::Cell;
-use crate::chunk::Chunk;
 use crate::entry::{Entry, Live};
 use crate::limits::Limits;
 use crate::paths::{self, PathId, Paths};
@@ -18,15 +17,24 @@ use crate::paths::{self, PathId, Paths};
 type Object = Map<String, Value>;
 type Configurations = BTreeMap<ConfigurationId, ConfigurationStatus>;
 
+/// What takes the cells of rows.
+pub trait Cells {
+    /// Writes a cell.
+    fn set(&mut self, id: PathId, position: u16, cell: Cell<'_>, paths: &mut Paths, limits: &Limits);
+
+    /// Notes that the cells of a row say too little.
+    fn mark(&mut self, position: u16);
+}
+
 /// Writes the cells of one row.
-pub struct Shredder<'s> {
+pub struct Shredder<'s, C> {
     pub paths: &'s mut Paths,
-    pub chunk: &'s mut Chunk,
+    pub cells: &'s mut C,
     pub position: u16,
     pub limits: &'s Limits,
 }
 
-impl Shredder<'_> {
+impl<C: Cells> Shredder<'_, C> {
     /// Brings the cells from those of `old` to those of `new`; `None` has none.
     pub fn write(&mut self, old: Option<&Entry>, new: Option<&Entry>) {
         self.identity(old, new);
@@ -118,16 +126,16 @@ impl Shredder<'_> {
                 self.put(child, cell);
                 self.paths.release(child);
             }
-            None if cell != Cell::Absent => self.chunk.mark(self.position),
+            None if cell != Cell::Absent => self.cells.mark(self.position),
             None => {}
         }
     }
 
     /// The path of a member; if there are too many, the row is marked.
-    pub fn child_or_mark(&mut self, parent: PathId, name: &str) -> Option<PathId> {
+    fn child_or_mark(&mut self, parent: PathId, name: &str) -> Option<PathId> {
         let child = self.paths.child_or_new(parent, name, self.limits);
         if child.is_none() {
-            self.chunk.mark(self.position);
+            self.cells.mark(self.position);
         }
         child
     }
@@ -183,7 +191,7 @@ impl Shredder<'_> {
     /// Writes a cell.
     pub fn put(&mut self, id: PathId, cell: Cell<'_>) {
         if self.paths.is_indexed(id) {
-            self.chunk.set(id, self.position, cell, self.paths, self.limits);
+            self.cells.set(id, self.position, cell, self.paths, self.limits);
         }
     }
 }

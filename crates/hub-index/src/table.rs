@@ -10,7 +10,7 @@ use crate::chunk::Chunk;
 use crate::entry::{Entry, Slot};
 use crate::limits::Limits;
 use crate::paths::{CONNECTION_STATE, PathId, Paths};
-use crate::shred::Shredder;
+use crate::shred::{Cells, Shredder};
 
 /// See the module. No chunk is empty.
 #[derive(Debug, Default)]
@@ -151,5 +151,5 @@ impl Table {
 
 fn write(chunk: &mut Chunk, position: u16, old: Option<&Entry>, new: Option<&Entry>, shared: Shared<'_>) {
     let Shared { paths, limits } = shared;
-    Shredder { paths, chunk, position, limits }.write(old, new);
+    Shredder { paths, cells: chunk, position, limits }.write(old, new);
 }

@@ -106,12 +106,14 @@ impl Dictionary {
         self.sorted.binary_search_by(|code| self.value(*code).order(cell))
     }
 
+    /// Whether one value more is too many for narrow codes.
+    pub fn is_full(&self, narrow_max: usize) -> bool {
+        matches!(self.codes, Codes::Narrow(_)) && self.sorted.len() >= narrow_max
+    }
+
     /// Whether `cell` is one value too many for narrow codes.
     pub fn outgrows(&self, cell: Cell<'_>, narrow_max: usize) -> bool {
-        matches!(self.codes, Codes::Narrow(_))
-            && self.sorted.len() >= narrow_max
-            && cell != Cell::Absent
-            && self.find(cell).is_err()
+        self.is_full(narrow_max) && cell != Cell::Absent && self.find(cell).is_err()
     }
 
     /// Whether most values are numbers.
@@ -141,11 +143,15 @@ impl Dictionary {
 
     /// The code of a value that is there, made if need be.
     fn code_or_new(&mut self, cell: Cell<'_>, narrow_max: usize) -> u16 {
-        let place = match self.find(cell) {
-            Ok(place) => return self.sorted[place],
-            Err(place) => place,
-        };
-        if self.outgrows(cell, narrow_max)
+        match self.find(cell) {
+            Ok(place) => self.sorted[place],
+            Err(place) => self.new_code(place, cell, narrow_max),
+        }
+    }
+
+    /// A code for a value that no row has, whose place in the order is `place`.
+    fn new_code(&mut self, place: usize, cell: Cell<'_>, narrow_max: usize) -> u16 {
+        if self.is_full(narrow_max)
             && let Codes::Narrow(codes) = &self.codes
         {
             self.codes = Codes::Wide(codes.iter().copied().map(u16::from).collect());
@@ -164,6 +170,25 @@ impl Dictionary {
         };
         self.sorted.insert(place, code);
         code
+    }
+
+    /// A code for a value that no row has, which is put into the order by [`Dictionary::sort`] alone.
+    pub fn push_value(&mut self, cell: Cell<'_>, narrow_max: usize) -> u16 {
+        self.new_code(self.sorted.len(), cell, narrow_max)
+    }
+
+    /// Gives a row behind all that have one its code.
+    pub fn push(&mut self, position: usize, code: u16) {
+        self.counts[usize::from(code - 1)] += 1;
+        self.present += 1;
+        self.codes.set(position, code);
+    }
+
+    /// Brings the codes in use into the order of their values.
+    pub fn sort(&mut self) {
+        let mut sorted = std::mem::take(&mut self.sorted);
+        sorted.sort_unstable_by(|left, right| self.value(*left).order(self.value(*right)));
+        self.sorted = sorted;
     }
 
     /// Frees the code of a value that no row has any more.

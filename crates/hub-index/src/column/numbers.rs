@@ -3,6 +3,7 @@
 
 use hub_domain::query::Comparison;
 
+use super::dictionary::Dictionary;
 use super::list::List;
 use super::{IN, Mask, OUT, Question};
 use crate::cell::Cell;
@@ -32,6 +33,13 @@ impl Default for Numbers {
 }
 
 impl Numbers {
+    /// The cells of a dictionary.
+    pub fn of(dictionary: &Dictionary) -> Self {
+        let mut numbers = Self::default();
+        (0..dictionary.len()).for_each(|row| numbers.set(row, dictionary.get(row)));
+        numbers
+    }
+
     /// What the row at `position` has.
     pub fn get(&self, position: usize) -> Cell<'_> {
         match self.values.get(position) {

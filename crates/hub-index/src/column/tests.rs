@@ -1,5 +1,7 @@
 //! Columns against a plain list of values, through all their forms.
 
+use std::mem::discriminant;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -117,6 +119,32 @@ proptest! {
         }
         let picked: Vec<_> = order[..7].iter().map(|position| model[usize::from(*position)]).collect();
         check(&column.pick(&order[..7], &limits), &picked);
+    }
+
+    #[test]
+    fn a_fresh_column_becomes_what_writing_makes(
+        cells in vec(prop_oneof![cell(), number_cell()], 0..40),
+        numeric in vec(number_cell(), 0..40),
+        writes in vec((0usize..80, cell()), 0..20),
+        sparse_cells_max in 0usize..4,
+        narrow_codes_max in 4usize..8,
+    ) {
+        let limits = Limits { sparse_cells_max, narrow_codes_max, ..Limits::default() };
+        let (mut fresh, mut column) = (FreshColumn::default(), Column::default());
+        let mut model: Vec<Cell<'_>> = numeric.into_iter().chain(cells).collect();
+        for (position, cell) in model.iter().enumerate().filter(|(_, cell)| **cell != Cell::Absent) {
+            fresh.push(position, *cell, &limits);
+            column.set(position, *cell, &limits);
+        }
+        let mut fresh = fresh.finish(&limits);
+        check(&fresh, &model);
+        prop_assert_eq!(discriminant(&fresh), discriminant(&column));
+        model.resize(80, Cell::Absent);
+        for (position, cell) in writes {
+            fresh.set(position, cell, &limits);
+            model[position] = cell;
+            check(&fresh, &model);
+        }
     }
 }
 
