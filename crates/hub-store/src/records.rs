@@ -18,8 +18,8 @@ pub mod twin;
 mod tests;
 
 use hub_domain::time::Timestamp;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::keys::RowKey;
 use crate::{Bytes, Key, StoreError};
@@ -42,7 +42,7 @@ fn format_of<'a>(key: &Key, row: &'a [u8]) -> Result<(u8, &'a [u8]), StoreError>
         .ok_or_else(|| StoreError::corrupt(key, "it is empty"))
 }
 
-fn parse<T: DeserializeOwned>(key: &Key, json: &[u8]) -> Result<T, StoreError> {
+fn parse<'r, T: Deserialize<'r>>(key: &Key, json: &'r [u8]) -> Result<T, StoreError> {
     serde_json::from_slice(json).map_err(|error| not_as_expected(key, &error))
 }
 

@@ -71,8 +71,7 @@ impl PackedTwin {
         Self::take(bytes, &mut walk::Nobody).map(|(packed, _)| packed)
     }
 
-    /// The same; on the way it shows them as
-    /// [`PackedTwin::walk`] does, since who takes millions should not look twice.
+    /// The same; on the way it shows them as [`PackedTwin::walk`] does, since who takes millions should not look twice.
     pub fn take<'p>(
         bytes: &'p [u8],
         visitor: &mut impl Visitor<'p>,

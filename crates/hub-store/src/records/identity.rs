@@ -10,14 +10,14 @@ use crate::{Bytes, Key, StoreError};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct V1 {
+struct V1<A> {
     generation: String,
     etag: u64,
     status: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     status_reason: Option<String>,
     status_updated: i64,
-    authentication: AuthenticationV1,
+    authentication: A,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     managed_by: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -29,13 +29,24 @@ struct V1 {
 }
 
 /// Keys in base64, thumbprints in hexadecimal digits.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase", tag = "type")]
 enum AuthenticationV1 {
     Sas { primary: String, secondary: String },
     SelfSigned { primary: Option<String>, secondary: Option<String> },
     CertificateAuthority,
     None,
+}
+
+/// Any of them as it is read: to be told apart while it is parsed, each would be copied. No text in it has escapes.
+#[derive(Deserialize)]
+struct AuthenticationIn<'r> {
+    #[serde(rename = "type")]
+    kind: &'r str,
+    #[serde(borrow)]
+    primary: Option<&'r str>,
+    #[serde(borrow)]
+    secondary: Option<&'r str>,
 }
 
 /// The row of `identity`.
@@ -72,7 +83,7 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<Identity, StoreError> {
         RowKey::Identity(id) | RowKey::RetiredIdentity(id) => Some(id),
         _ => None,
     })?;
-    let record: V1 = match format_of(key, row)? {
+    let record: V1<AuthenticationIn<'_>> = match format_of(key, row)? {
         (1, json) => parse(key, json)?,
         (other, _) => return Err(unknown_format(key, other, 1)),
     };
@@ -91,19 +102,23 @@ pub fn decode(key: &Key, row: &[u8]) -> Result<Identity, StoreError> {
     })
 }
 
-fn authentication(key: &Key, record: AuthenticationV1) -> Result<Authentication, StoreError> {
-    let secret = |text: &str| field(key, "authentication", SymmetricKey::parse(text).ok());
-    let thumbprint = |digits: Option<String>| {
-        digits.map(|digits| field(key, "authentication", Thumbprint::parse(&digits).ok())).transpose()
+fn authentication(key: &Key, record: AuthenticationIn<'_>) -> Result<Authentication, StoreError> {
+    let invalid = || StoreError::corrupt(key, "its field authentication is not valid");
+    let secret =
+        |text: Option<&str>| text.and_then(|text| SymmetricKey::parse(text).ok()).ok_or_else(invalid);
+    let thumbprint = |digits: Option<&str>| {
+        digits.map(|digits| Thumbprint::parse(digits).map_err(|_| invalid())).transpose()
     };
-    Ok(match record {
-        AuthenticationV1::Sas { primary, secondary } => {
-            Authentication::Sas(SymmetricKeys { primary: secret(&primary)?, secondary: secret(&secondary)? })
+    let AuthenticationIn { kind, primary, secondary } = record;
+    Ok(match kind {
+        "sas" => {
+            Authentication::Sas(SymmetricKeys { primary: secret(primary)?, secondary: secret(secondary)? })
         }
-        AuthenticationV1::SelfSigned { primary, secondary } => {
+        "selfSigned" => {
             Authentication::SelfSigned { primary: thumbprint(primary)?, secondary: thumbprint(secondary)? }
         }
-        AuthenticationV1::CertificateAuthority => Authentication::CertificateAuthority,
-        AuthenticationV1::None => Authentication::None,
+        "certificateAuthority" => Authentication::CertificateAuthority,
+        "none" => Authentication::None,
+        _ => return Err(invalid()),
     })
 }

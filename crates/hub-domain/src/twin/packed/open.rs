@@ -77,6 +77,12 @@ impl<'p> Opener<'p> {
         Err(Malformed)
     }
 
+    /// A text, as its bytes.
+    pub fn bytes(&mut self) -> Opened<&'p [u8]> {
+        let length = self.number()?;
+        self.take(length)
+    }
+
     fn text_of(&mut self, length: u64) -> Opened<&'p str> {
         std::str::from_utf8(self.take(length)?).map_err(|_| Malformed)
     }

@@ -161,6 +161,32 @@ fn value<'p>(opener: &mut Opener<'p>, name: Option<&'p str>, visitor: &mut impl 
     }
 }
 
+/// Passes over members that were walked over before.
+fn pass_members(opener: &mut Opener<'_>) -> Opened<()> {
+    for _ in 0..opener.number()? {
+        opener.bytes()?;
+        pass_value(opener)?;
+    }
+    Ok(())
+}
+
+/// Likewise over a value, which is thus not nested too deeply.
+fn pass_value(opener: &mut Opener<'_>) -> Opened<()> {
+    match opener.byte()? {
+        kind::POSITIVE | kind::NEGATIVE => drop(opener.number()?),
+        kind::FLOAT => drop(opener.take(8)?),
+        kind::TEXT => drop(opener.bytes()?),
+        kind::ARRAY => {
+            for _ in 0..opener.number()? {
+                pass_value(opener)?;
+            }
+        }
+        kind::OBJECT => pass_members(opener)?,
+        _ => {}
+    }
+    Ok(())
+}
+
 /// The metadata of what has the members at `values`, which are passed over. `false` if it has none.
 fn metadata<'p>(
     opener: &mut Opener<'p>,
@@ -170,7 +196,7 @@ fn metadata<'p>(
     visitor: &mut impl Visitor<'p>,
 ) -> Opened<bool> {
     let bits = opener.byte()?;
-    let pass = |values: Option<&mut Opener<'p>>| values.map_or(Ok(()), |values| members(values, &mut Nobody));
+    let pass = |values: Option<&mut Opener<'p>>| values.map_or(Ok(()), pass_members);
     if bits == node::NONE {
         pass(values)?;
         return Ok(false);
@@ -206,7 +232,7 @@ fn children<'p>(
                 values.byte()?;
                 metadata(opener, name, stamp, Some(&mut *values), visitor)?;
             } else {
-                value(values, name, &mut Nobody)?;
+                pass_value(values)?;
                 metadata(opener, name, stamp, None, visitor)?;
             }
         }
