@@ -12,6 +12,7 @@ use hub_index::{CHUNK_ROWS_MAX, Index, Loaded, Source, StoredRow};
 use hub_store::blobs::BlobFolder;
 use hub_store::tables::StoredPage;
 use hub_store::{KeyRange, PAGE_ROWS_MAX, PageLen, Store, keys, tables};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::applier::Applier;
@@ -49,7 +50,7 @@ impl Hub {
         let Parts { store, blobs, clock, tasks, policies } = parts;
         let secret = Secret::load(&store).await?;
         let index = Arc::new(Index::default());
-        let dangling = fill(&index, &*store, &tasks).await?;
+        let dangling = fill(&index, &store, &tasks).await?;
         let started = clock.now();
         let sessions = Arc::new(Sessions::new(u64::try_from(started.ticks()).unwrap_or(0)));
         let last = store.stats()?.last_commit.0;
@@ -108,29 +109,36 @@ impl Hub {
 /// Sessions that were attached when the former process ended, with what was stored of them.
 pub(crate) type Dangling = Vec<(TwinId, StoredSession)>;
 
-async fn fill(index: &Arc<Index>, store: &dyn Store, tasks: &Tasks) -> Result<Dangling> {
+async fn fill(index: &Arc<Index>, store: &Arc<dyn Store>, tasks: &Tasks) -> Result<Dangling> {
     let mut sessions = HashMap::new();
     let mut rest = Some(keys::sessions());
     while let Some(range) = rest {
-        let page = tables::sessions::page(store, range, PageLen::MAX).await?;
+        let page = tables::sessions::page(&**store, range, PageLen::MAX).await?;
         sessions.extend(page.entries.into_iter().map(|(entry, _)| entry));
         rest = page.rest;
     }
-    let mut loading = Loading { index, store, tasks, sessions: Arc::new(sessions), decoded: VecDeque::new() };
+    let shared = Arc::new(Shared { index: index.clone(), store: store.clone(), sessions });
+    let mut loading = Loading { shared, tasks, loaded: VecDeque::new() };
     loading.pairs(Source::Devices, keys::devices(), keys::device_twins()).await?;
     loading.pairs(Source::Modules, keys::modules(), keys::module_twins()).await?;
-    let sessions = loading.sessions.iter().filter(|(_, session)| session.attached.is_some());
+    let sessions = loading.shared.sessions.iter().filter(|(_, session)| session.attached.is_some());
     Ok(sessions.map(|(id, session)| (id.clone(), *session)).collect())
 }
 
-/// Fills the index: pages are read and put in one after the other, and made ready by all processors meanwhile.
+/// Fills the index: tasks read some pages each, one after the other, and make them ready by all processors; they are put in in
+/// their order.
 struct Loading<'l> {
-    index: &'l Arc<Index>,
-    store: &'l dyn Store,
+    shared: Arc<Shared>,
     tasks: &'l Tasks,
-    sessions: Arc<HashMap<TwinId, StoredSession>>,
-    /// Pages in their order.
-    decoded: VecDeque<JoinHandle<Result<Loaded>>>,
+    /// In the order of their rows.
+    loaded: VecDeque<JoinHandle<Result<Loaded>>>,
+}
+
+/// What the tasks work on.
+struct Shared {
+    index: Arc<Index>,
+    store: Arc<dyn Store>,
+    sessions: HashMap<TwinId, StoredSession>,
 }
 
 /// Pages whose twins fill a chunk of the index: they are made ready together.
@@ -138,62 +146,79 @@ const CHUNK_PAGES: usize = CHUNK_ROWS_MAX / PAGE_ROWS_MAX as usize;
 
 /// Identities, and their twins.
 type Pages = (StoredPage, StoredPage);
+type Ranges = (KeyRange, KeyRange);
 
 impl Loading<'_> {
     /// Walks identities and twins side by side: both tables are in the order of ids, and each identity has its twin.
     async fn pairs(&mut self, source: Source, identities: KeyRange, twins: KeyRange) -> Result<()> {
         let mut rest = Some((identities, twins));
-        let mut pages: Vec<Pages> = Vec::new();
-        while let Some((identities, twins)) = rest {
-            let mut twins = StoredPage::read(self.store, twins, PageLen::MAX).await?;
-            // Pages are bounded in bytes, too, so one of the two may be the shorter.
-            let len = PageLen::new(twins.len()).unwrap_or(PageLen::MAX);
-            let identities = StoredPage::read(self.store, identities, len).await?;
-            twins.cut(identities.len());
-            rest = match (identities.rest(), twins.rest()) {
-                (Some(_), None) => {
-                    return Err(Error::Internal(
-                        "the store has fewer twins than identities: it is damaged".into(),
-                    ));
-                }
-                (identities, twins) => identities.cloned().zip(twins.cloned()),
-            };
-            pages.push((identities, twins));
-            if pages.len() == CHUNK_PAGES || rest.is_none() {
-                let (index, sessions, pages) =
-                    (self.index.clone(), self.sessions.clone(), std::mem::take(&mut pages));
-                let decode = async move { decode(&index, source, pages, &sessions) };
-                self.decoded.push_back(self.tasks.spawn(TaskKind::Loading, decode));
-                self.put_in(OPEN_PAGES_AHEAD / CHUNK_PAGES).await?;
-            }
+        while let Some(ranges) = rest {
+            let (then, told) = oneshot::channel();
+            let some = load_some(self.shared.clone(), source, ranges, then);
+            self.loaded.push_back(self.tasks.spawn(TaskKind::Loading, some));
+            // If it failed before it could tell, putting it in says why.
+            rest = told.await.unwrap_or(None);
+            self.put_in(OPEN_PAGES_AHEAD / CHUNK_PAGES).await?;
         }
         self.put_in(0).await
     }
 
-    /// Puts pages into the index until only so many are left to decode.
+    /// Puts rows into the index until only so many tasks are left.
     async fn put_in(&mut self, left: usize) -> Result<()> {
-        while self.decoded.len() > left
-            && let Some(decoded) = self.decoded.pop_front()
+        while self.loaded.len() > left
+            && let Some(loaded) = self.loaded.pop_front()
         {
             let ended_early = |error| Error::Internal(format!("loading ended early: {error}"));
-            self.index.load(decoded.await.map_err(ended_early)??);
+            self.shared.index.load(loaded.await.map_err(ended_early)??);
         }
         Ok(())
     }
 }
 
-fn decode(
-    index: &Index,
+/// Makes the first pages of the ranges ready, and tells before what `then` is to be read: who reads rows frees them, too, so that
+/// their memory is there for the next ones.
+async fn load_some(
+    shared: Arc<Shared>,
     source: Source,
-    pages: Vec<Pages>,
-    sessions: &HashMap<TwinId, StoredSession>,
+    ranges: Ranges,
+    then: oneshot::Sender<Option<Ranges>>,
 ) -> Result<Loaded> {
+    let mut rest = Some(ranges);
+    let mut pages: Vec<Pages> = Vec::with_capacity(CHUNK_PAGES);
+    while pages.len() < CHUNK_PAGES
+        && let Some(ranges) = rest
+    {
+        let (read, behind) = read_pages(&*shared.store, ranges).await?;
+        pages.push(read);
+        rest = behind;
+    }
+    // Nobody listens if another task failed.
+    let _ = then.send(rest);
+    decode(&shared, source, pages)
+}
+
+async fn read_pages(store: &dyn Store, (identities, twins): Ranges) -> Result<(Pages, Option<Ranges>)> {
+    let mut twins = StoredPage::read(store, twins, PageLen::MAX).await?;
+    // Pages are bounded in bytes, too, so one of the two may be the shorter.
+    let len = PageLen::new(twins.len()).unwrap_or(PageLen::MAX);
+    let identities = StoredPage::read(store, identities, len).await?;
+    twins.cut(identities.len());
+    let rest = match (identities.rest(), twins.rest()) {
+        (Some(_), None) => {
+            return Err(Error::Internal("the store has fewer twins than identities: it is damaged".into()));
+        }
+        (identities, twins) => identities.cloned().zip(twins.cloned()),
+    };
+    Ok(((identities, twins), rest))
+}
+
+fn decode(shared: &Shared, source: Source, pages: Vec<Pages>) -> Result<Loaded> {
     let damaged =
         |id: &TwinId| Error::Internal(format!("the store has no sound twin for '{id}': it is damaged"));
-    let mut loading = index.prepare(source);
-    for (identities, twins) in &pages {
-        let mut twins = tables::twins::packed(twins);
-        for identity in tables::identities::decoded(identities) {
+    let mut loading = shared.index.prepare(source);
+    for (identities, twins) in pages {
+        let mut twins = tables::twins::packed(&twins);
+        for identity in tables::identities::decoded(&identities) {
             let (identity, version) = identity?;
             let ((id, twin), twin_version) = match twins.next().transpose()? {
                 Some(twin) if twin.0.0 == identity.id => twin,
@@ -202,7 +227,7 @@ fn decode(
             let row = StoredRow {
                 identity: (identity, version.0),
                 twin: (&twin, twin_version.0),
-                session: sessions.get(&id).copied(),
+                session: shared.sessions.get(&id).copied(),
             };
             loading.push(row).map_err(|Malformed| damaged(&id))?;
         }
