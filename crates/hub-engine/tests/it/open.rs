@@ -1,8 +1,13 @@
-//! Opening the hub: every identity is there with its twin, however the store cuts its pages.
+//! Opening the hub: every identity is there with its twin, however the store cuts its pages, or it is told what is damaged.
 
 use hub_domain::twin::WriteMode;
 use hub_domain::version::Precondition;
-use hub_store::PAGE_BYTES_MAX;
+use hub_engine::policies::Policies;
+use hub_engine::tasks::Tasks;
+use hub_engine::{Config, Hub, Parts};
+use hub_store::blobs::BlobFolder;
+use hub_store::keys::RowKey;
+use hub_store::{Batch, PAGE_BYTES_MAX};
 use hub_testkit::TestHub;
 use serde_json::{Value, json};
 
@@ -36,4 +41,35 @@ async fn a_start_finds_every_twin_however_large_they_are() {
         assert_eq!(view.twin, before.twin, "{number}");
     }
     assert!(again.hub.twin_get(&again.owner(), &id(&name(large + 20))).is_err());
+}
+
+#[tokio::test]
+async fn a_start_tells_what_is_damaged() {
+    // A row that says it is a packed twin, and is not; or none.
+    let cases: [(Option<&[u8]>, &str); 3] = [
+        (Some(&[2, 0]), "no sound twin for 'd2'"),
+        (Some(&[]), "it is empty"),
+        (None, "fewer twins than identities"),
+    ];
+    for (row, told) in cases {
+        let test = TestHub::start().await;
+        for name in ["d1", "d2", "d3"] {
+            test.register(name).await;
+        }
+        let (mut batch, key) = (Batch::new(), RowKey::Twin(id("d2")).to_key());
+        match row {
+            Some(row) => batch.put(key, row.to_vec()),
+            None => batch.delete(key),
+        }
+        test.store.commit(batch).await.expect("damaged");
+        let parts = Parts {
+            store: test.store.clone(),
+            blobs: BlobFolder::open(test.folder()).await.expect("a folder for artifacts"),
+            clock: test.clock.clone(),
+            tasks: Tasks::new(),
+            policies: Policies::in_memory(),
+        };
+        let error = Hub::open(Config::default(), parts).await.err().expect("refused").to_string();
+        assert!(error.contains(told), "{error}");
+    }
 }
