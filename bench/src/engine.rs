@@ -9,10 +9,10 @@ use anyhow::Result;
 use hub_domain::id::TwinId;
 use hub_domain::twin::TwinPatch;
 use hub_testkit::TestHub;
-use serde_json::json;
 
 use crate::fleet::name;
 use crate::measure::Times;
+use crate::population::report_text;
 
 /// A hub with devices, whose store is a file.
 pub struct Engine {
@@ -55,8 +55,7 @@ impl Engine {
             let id = id?;
             let (mut times, mut number) = (Times::default(), 0u64);
             while !stop.load(Ordering::Relaxed) {
-                let text =
-                    json!({"battery": {"level": number % 100, "voltage": 3.7}, "uptime": number}).to_string();
+                let text = report_text(number);
                 let begun = Instant::now();
                 let patch = TwinPatch::from_value(serde_json::from_str(&text)?)?;
                 hub.twin_patch_reported(&owner, &id, &patch, None).await?;

@@ -21,6 +21,11 @@ impl Dice {
     }
 }
 
+/// The text of a device's report, the `number`th.
+pub fn report_text(number: u64) -> String {
+    json!({"battery": {"level": number % 100, "voltage": 3.7}, "uptime": number}).to_string()
+}
+
 /// Twin `number` as a line of an import: 20 to 40 paths, by the type of the device.
 pub fn twin(number: usize) -> Value {
     let mut dice = Dice(number as u64);

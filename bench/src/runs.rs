@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::client::Client;
@@ -14,6 +13,7 @@ use crate::fleet::{Rest, connect, name};
 use crate::hub::Hub;
 use crate::keep_alive::KeepAlive;
 use crate::measure::{Better, Report, Rounds, Times, milliseconds, resident_bytes, summary};
+use crate::population::report_text;
 use crate::postgres::Postgres;
 use crate::{Args, log};
 
@@ -120,8 +120,7 @@ async fn update_rows(postgres: &Postgres, args: &Args) -> Result<Times> {
         async move {
             let (client, statement) = &*connection;
             let number = rows_written();
-            let patch =
-                json!({"battery": {"level": number % 100, "voltage": 3.7}, "uptime": number}).to_string();
+            let patch = report_text(number);
             client.execute(statement, &[&name(device), &patch]).await?;
             Ok(())
         }
@@ -157,7 +156,7 @@ async fn report_on(mut client: Client, stop: Arc<AtomicBool>) -> Result<(Client,
     let mut number = 0u64;
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
-        let patch = json!({"battery": {"level": number % 100, "voltage": 3.7}, "uptime": number}).to_string();
+        let patch = report_text(number);
         client.patch_reported(number, &patch).await?;
         times.push(begun.elapsed());
         number += 1;
