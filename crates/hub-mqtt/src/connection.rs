@@ -1,6 +1,7 @@
 //! One connection from CONNECT to its end: one loop over bytes from the device, downlinks for it, and the hub's word to stop.
 //!
 //! Commands are carried out one after the other, so that answers and writes keep the order in which the device sent them.
+//! Telemetry that arrived together is one command.
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::{Connect, DecodeError, Incoming, Outgoing, Publish, decode, encode};
+use crate::run::Run;
 use crate::topics::{DeviceTopic, Username, family_of};
 use crate::{from_wire, status, to_wire};
 
@@ -30,8 +32,8 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SILENCE_MAX: Duration = Duration::from_secs(1767);
 /// What every CONNECT begins with.
 const CONNECT_BYTE: u8 = 0x10;
-/// Bytes read at once.
-const READ_BYTES: usize = 4096;
+/// Bytes read at once: what a TLS record holds.
+const READ_BYTES: usize = 16 * 1024;
 /// Answers that are gathered before they are written.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
@@ -237,27 +239,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
         }
     }
 
-    /// Carries out the packets that are whole.
+    /// Carries out the packets that are whole. Whatever ends that: the telemetry before it counts.
     async fn packets(&mut self) -> Result<(), End> {
-        loop {
-            match decode(&mut self.input) {
-                Ok(None) => return Ok(()),
-                Ok(Some(packet)) => {
-                    self.attachment.note_activity();
-                    self.packet(packet).await?;
-                }
-                Err(error) => return Err(End::Abrupt(error.to_string())),
-            }
+        let mut run = Run::default();
+        let carried = self.carry_out(&mut run).await;
+        self.take(&mut run).await?;
+        carried
+    }
+
+    async fn carry_out(&mut self, run: &mut Run) -> Result<(), End> {
+        while let Some(packet) = decode(&mut self.input).map_err(|error| End::Abrupt(error.to_string()))? {
+            self.attachment.note_activity();
+            self.packet(packet, run).await?;
             if self.output.len() > OUTPUT_BYTES_MAX {
                 self.flush().await?;
             }
         }
+        Ok(())
     }
 
-    async fn packet(&mut self, packet: Incoming) -> Result<(), End> {
+    async fn packet(&mut self, packet: Incoming, run: &mut Run) -> Result<(), End> {
+        if !matches!(packet, Incoming::Publish(_)) {
+            self.take(run).await?;
+        }
         match packet {
             Incoming::Connect(_) => return Err(End::Abrupt("a second CONNECT".into())),
-            Incoming::Publish(publish) => return self.publish(publish).await,
+            Incoming::Publish(publish) => return self.publish(publish, run).await,
             // Nothing of ours waits for an acknowledgement: twin and method messages are sent at QoS 0.
             Incoming::PubAck(_) => {}
             Incoming::Subscribe { packet, filters } => {
@@ -292,15 +299,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
         Ok(granted)
     }
 
-    async fn publish(&mut self, publish: Publish) -> Result<(), End> {
+    async fn publish(&mut self, publish: Publish, run: &mut Run) -> Result<(), End> {
         if publish.qos == 2 {
             return Err(End::Abrupt("QoS 2 is not supported".into()));
         }
         let Some(topic) = DeviceTopic::parse(&publish.topic) else {
             return Err(End::Abrupt(format!("'{}' is no topic that a device may publish to", publish.topic)));
         };
+        if !matches!(topic, DeviceTopic::Telemetry { .. }) {
+            self.take(run).await?;
+        }
         match topic {
-            DeviceTopic::Telemetry { .. } => self.telemetry(&publish).await?,
+            DeviceTopic::Telemetry { .. } => return self.telemetry(&publish, run).await,
             DeviceTopic::TwinGet { rid } => self.twin_get(&rid)?,
             DeviceTopic::PatchReported { rid, version } => {
                 self.patch_reported(rid, version, &publish.payload).await?
@@ -318,10 +328,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
         Ok(())
     }
 
-    async fn telemetry(&mut self, publish: &Publish) -> Result<(), End> {
+    /// Adds a message to the run. Its size is checked here, too, for the command takes all of a run or nothing.
+    async fn telemetry(&mut self, publish: &Publish, run: &mut Run) -> Result<(), End> {
         let bag = check_own(&publish.topic, self.attachment.id()).map_err(End::Abrupt)?;
         let message = from_wire::message(publish, bag);
-        self.link.hub.telemetry_send(&self.who, self.attachment.id(), message).await.map_err(fatal)
+        message.check_size().map_err(|error| End::Abrupt(error.to_string()))?;
+        run.push(publish, message);
+        if run.is_full() { self.take(run).await } else { Ok(()) }
+    }
+
+    /// Has the messages of a run taken, and only then acknowledges them.
+    async fn take(&mut self, run: &mut Run) -> Result<(), End> {
+        let Run { messages, packets, .. } = std::mem::take(run);
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.link.hub.telemetry_send(&self.who, self.attachment.id(), messages).await.map_err(fatal)?;
+        for packet in packets {
+            encode(&Outgoing::PubAck(packet), &mut self.output);
+        }
+        Ok(())
     }
 
     /// Always an answer, whether or not the device subscribed: Python asks right after CONNACK, and again at once
@@ -387,7 +413,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
             {
                 let mut message = from_wire::message(&will, bag);
                 message.properties.push(("iothub-MessageType".into(), "Will".into()));
-                if let Err(error) = self.link.hub.telemetry_send(&self.who, &id, message).await {
+                if let Err(error) = self.link.hub.telemetry_send(&self.who, &id, vec![message]).await {
                     tracing::warn!(%id, %error, "could not store a device's will");
                 }
             }

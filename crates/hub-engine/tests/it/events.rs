@@ -29,7 +29,7 @@ async fn everything_that_happens_is_told_in_order() {
     let (sender, _queue) = hub_engine::downlinks(8);
     let attachment = test.hub.attach(&who, &device, false, sender).await.expect("attached");
     let message = Message { body: b"21".to_vec(), ..Message::default() };
-    test.hub.telemetry_send(&who, &device, message).await.expect("sent");
+    test.hub.telemetry_send(&who, &device, vec![message]).await.expect("sent");
     let update = desired(json!({"a": null, "b": 1}));
     let owner = test.owner();
     test.hub
@@ -63,6 +63,34 @@ async fn everything_that_happens_is_told_in_order() {
     );
     let after = test.hub.events_read(&owner, &telemetry, Some(*position), 10).await.expect("events");
     assert!(after.events.is_empty() && after.reached > *position);
+}
+
+#[tokio::test]
+async fn messages_that_are_sent_together_are_taken_in_one_commit_or_not_at_all() {
+    let test = TestHub::start().await;
+    let (device, token) = test.register("d").await;
+    let who = test.hub.authenticate_device(&device, Credential::Token(&token)).expect("its own token");
+    let message = |body: &[u8]| Message { body: body.to_vec(), ..Message::default() };
+    let large = vec![0; hub_domain::limits::MESSAGE_BYTES_MAX + 1];
+    let before = test.hub.events_end();
+    let refused = vec![message(b"0"), message(&large), message(b"2")];
+    let error = test.hub.telemetry_send(&who, &device, refused).await.expect_err("one is too large");
+    assert!(matches!(error, Error::TooLarge(_)), "{error}");
+    let other = test.register("other").await.0;
+    let error = test.hub.telemetry_send(&who, &other, vec![message(b"0")]).await.expect_err("not its own");
+    assert!(matches!(error, Error::Forbidden(_)), "{error}");
+    let bodies = [b"a", b"b", b"c"];
+    let messages = bodies.iter().map(|body| message(*body)).collect();
+    test.hub.telemetry_send(&who, &device, messages).await.expect("sent");
+    let telemetry = EventFilter { sources: vec![EventSource::Telemetry], device: None };
+    let page = test.hub.events_read(&test.owner(), &telemetry, Some(before), 10).await.expect("events");
+    let commit = page.events[0].0.commit;
+    for (place, ((position, event), body)) in page.events.iter().zip(bodies).enumerate() {
+        assert_eq!(*position, Position { commit, place: place as u32 });
+        let EventKind::Telemetry(message) = &event.kind else { panic!("it is telemetry") };
+        assert_eq!(message.body, body);
+    }
+    assert_eq!((page.events.len(), test.hub.numbers().telemetry_messages), (3, 3));
 }
 
 #[tokio::test]

@@ -108,6 +108,13 @@ pub fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// A PUBLISH; `id` counts from QoS 1 on.
+pub fn publish(topic: &str, qos: u8, id: u16, payload: &[u8]) -> Vec<u8> {
+    let id = id.to_be_bytes();
+    let id: &[u8] = if qos > 0 { &id } else { &[] };
+    packet(0x30 | qos << 1, &[&text(topic), id, payload].concat())
+}
+
 pub fn connect(client_id: &str, username: &str, token: &str, options: &Options) -> Vec<u8> {
     let flags = 0xc0 | if options.clean { 2 } else { 0 } | if options.will.is_some() { 0x0c } else { 0 };
     let mut body =
@@ -136,8 +143,7 @@ impl Client {
     }
 
     pub async fn publish(&mut self, topic: &str, qos: u8, payload: &[u8]) {
-        let id: &[u8] = if qos > 0 { &[0, 7] } else { &[] };
-        self.send(&packet(0x30 | qos << 1, &[&text(topic), id, payload].concat())).await;
+        self.send(&publish(topic, qos, 7, payload)).await;
     }
 
     /// Subscribes and returns the codes of SUBACK.

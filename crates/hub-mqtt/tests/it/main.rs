@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod client;
+mod pipelined;
 mod protocol;

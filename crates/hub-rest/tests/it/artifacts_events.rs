@@ -272,8 +272,7 @@ async fn a_filter_lets_through_what_it_names() {
     let json_kind = vec![("content-type".to_string(), "application/json".to_string())];
     let message =
         |body: &[u8]| Message { body: body.to_vec(), system: json_kind.clone(), properties: Vec::new() };
-    hub.telemetry_send(&who, &id, message(b"{\"t\":1}")).await.expect("sent");
-    hub.telemetry_send(&who, &id, message(b"\xff")).await.expect("sent");
+    hub.telemetry_send(&who, &id, vec![message(b"{\"t\":1}"), message(b"\xff")]).await.expect("sent");
     for (query, expected) in [
         ("source=telemetry", vec![("telemetry", "a", ""), ("telemetry", "a", "")]),
         ("source=twin", vec![("twin", "a", "updateTwin"), ("twin", "b", "updateTwin")]),
