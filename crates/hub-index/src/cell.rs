@@ -87,6 +87,11 @@ impl<'a> Cell<'a> {
         }
     }
 
+    /// Whether it comes before all numbers in the order of cells.
+    pub fn is_below_numbers(self) -> bool {
+        self.rank() < Cell::Number(0.0).rank()
+    }
+
     /// A total order that tells any two cells apart that differ, the two zeros included.
     pub fn order(self, other: Cell<'_>) -> Ordering {
         match (self, other) {

@@ -12,8 +12,10 @@ use crate::chunk::Chunk;
 use crate::column::{IN, Mask, OPEN, OUT, Question};
 use crate::entry::Slot;
 use crate::groups;
+use crate::pairs;
 use crate::paths::{Paths, Place};
-use crate::row::{ColumnRow, OneValue, Places};
+use crate::row::{ColumnRow, OneValue, Places, TwoValues};
+use crate::rows::Rows;
 
 /// What is done before others get a turn, counted in looks at single values: less than a millisecond.
 const EFFORT_AT_ONCE: u64 = 8192;
@@ -186,23 +188,28 @@ impl<'q> Selection<'q> {
                 Settled::Pause => return true,
                 Settled::End => return false,
             };
-            let rows = current.selected();
-            self.effort += rows.len() as u64 / GROUPED_ROWS_AT_ONCE;
             let first = query.sort_paths().next().map(|path| self.places.of(path));
-            let numbers = match first {
+            let column = match first {
                 // The cells of a row that is marked say too little.
                 Some(Place::Column(id)) if current.chunk.marked().is_empty() => current.chunk.column(id),
                 _ => None,
             };
-            let numbers = numbers.map(|column| column.numbers_at(&rows));
-            for (index, position) in rows.iter().enumerate() {
-                let number = numbers.as_ref().map_or(f64::NAN, |numbers| numbers[index]);
+            let bounds = column.and_then(|column| column.bounds(current.chunk.len()));
+            if bounds.is_some_and(|(least, most)| !top.could_take(least) && !top.could_take(most)) {
+                continue;
+            }
+            let rows = current.selected();
+            self.effort += rows.len() as u64 / GROUPED_ROWS_AT_ONCE;
+            let numbers = column.map(|column| column.numbers_of(&rows));
+            for place in 0..rows.len() {
+                let number = numbers.as_ref().map_or(f64::NAN, |numbers| numbers[place]);
                 if !number.is_nan() && !top.could_take(number) {
                     continue;
                 }
                 self.effort += ROW_EFFORT;
-                let row = ColumnRow::new(&current.chunk, *position, &self.places);
-                top.offer(query.sort_key(&row), || current.chunk.slot(*position).clone());
+                let position = rows.position(place);
+                let row = ColumnRow::new(&current.chunk, position, &self.places);
+                top.offer(query.sort_key(&row), || current.chunk.slot(position).clone());
             }
         }
     }
@@ -284,14 +291,26 @@ impl Current {
         }
     }
 
-    /// Positions of the rows that are in, in the order of ids.
-    fn selected(&self) -> Cow<'_, [u16]> {
+    /// The rows that are in.
+    fn selected(&self) -> Rows<'_> {
         let order = &self.chunk.order()[self.begin..];
         match &self.mask {
-            Mask::All(IN) => Cow::Borrowed(order),
-            mask => Cow::Owned(order.iter().copied().filter(|position| mask.at(*position) == IN).collect()),
+            Mask::All(IN) => Rows::new(Cow::Borrowed(order), order.len() == self.chunk.positions()),
+            Mask::All(_) => Rows::Some(Cow::Borrowed(&[])),
+            Mask::Each(each) => Rows::Some(Cow::Owned(only_in(order, each))),
         }
     }
+}
+
+/// Those of the positions that are in, found without a branch for each.
+fn only_in(order: &[u16], mask: &[u8]) -> Vec<u16> {
+    let (mut found, mut count) = (vec![0; order.len()], 0);
+    for position in order {
+        found[count] = *position;
+        count += usize::from(mask[usize::from(*position)] == IN);
+    }
+    found.truncate(count);
+    found
 }
 
 /// Whether the row at a position that columns left open is in, and what it took to say.
@@ -360,6 +379,7 @@ impl Judge<'_> {
         let path = match term.paths() {
             [] => None,
             [path] => Some(*path),
+            [left, right] => return self.pair(term, [left, right], wanted, within),
             _ => return within.and(Mask::All(OPEN)),
         };
         let is_shallow = term.is_shallow();
@@ -391,5 +411,27 @@ impl Judge<'_> {
         let text = if wanted { term.text_wanted() } else { None };
         let question = Question { of_cell: &say, of_absent, numbers, text };
         column.restrict(self.chunk.positions(), &question, within)
+    }
+
+    /// Decides by a term that reads two paths, if columns know both and have not too many pairs of values.
+    fn pair(&self, term: &Term<'_>, paths: [&Path; 2], wanted: bool, within: Mask) -> Mask {
+        let say = |left: Cell<'_>, right: Cell<'_>| {
+            self.cells.set(self.cells.get() + 1);
+            let (Some(left), Some(right)) = (left.datum(), right.datum()) else { return OPEN };
+            let row = TwoValues([(paths[0], left), (paths[1], right)]);
+            if term.value(&row) == Some(wanted) { IN } else { OUT }
+        };
+        let columns = paths.map(|path| match self.places.of(path) {
+            Place::Column(id) => {
+                self.chunk.column(id).map_or(Some(None), |column| column.dictionary().map(Some))
+            }
+            Place::Nowhere => Some(None),
+            Place::Twin => None,
+        });
+        let told = match columns {
+            [Some(left), Some(right)] => pairs::restrict(self.chunk.positions(), [left, right], say, &within),
+            _ => None,
+        };
+        told.unwrap_or_else(|| within.and(Mask::All(OPEN)))
     }
 }

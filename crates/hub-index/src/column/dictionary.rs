@@ -1,8 +1,13 @@
 //! A code for each row, and each different value once: what most paths have few of.
 //! A value nobody has any more must leave, so that a path which always changes takes no more memory than its rows.
 
-use super::{Mask, OUT, Question, number};
+use std::ops::Range;
+
+use hub_domain::query::Comparison;
+
+use super::{IN, Mask, OUT, Question, choose, number};
 use crate::cell::{Arena, Cell, Stored};
+use crate::rows::Rows;
 
 /// See the module. Code 0 says that the path is absent; code `n` stands for the value at `n - 1`.
 #[derive(Clone, Debug, Default)]
@@ -252,23 +257,9 @@ impl Dictionary {
     pub fn restrict(&self, rows: usize, question: &Question<'_>, within: Mask) -> Mask {
         match self.verdict(rows, question) {
             Verdict::Alike(said) => within.and(Mask::All(said)),
-            Verdict::Apart { code, said, others } => within.each(rows, |mask| {
-                let behind = if code == 0 { said } else { others };
-                match &self.codes {
-                    Codes::Narrow(codes) => {
-                        restrict_all(
-                            mask,
-                            codes,
-                            behind,
-                            |other| {
-                                if other == code as u8 { said } else { others }
-                            },
-                        )
-                    }
-                    Codes::Wide(codes) => {
-                        restrict_all(mask, codes, behind, |other| if other == code { said } else { others })
-                    }
-                }
+            Verdict::Apart { code, said, others } => within.each(rows, |mask| match &self.codes {
+                Codes::Narrow(codes) => restrict_apart(mask, codes, (code as u8, said), others),
+                Codes::Wide(codes) => restrict_apart(mask, codes, (code, said), others),
             }),
             Verdict::Table(mut table) => within.each(rows, |mask| match &self.codes {
                 Codes::Narrow(codes) => {
@@ -284,6 +275,9 @@ impl Dictionary {
     }
 
     fn verdict(&self, rows: usize, question: &Question<'_>) -> Verdict {
+        if let Some((comparison, constant)) = question.numbers {
+            return self.verdict_of_numbers(rows, comparison, constant, question);
+        }
         let absent = (self.present < rows).then_some((0, question.of_absent));
         if let Some(text) = question.text {
             // All other values are out, as what is absent.
@@ -297,8 +291,9 @@ impl Dictionary {
                 [Some(text), Some(long)] => self.table(question.of_absent, [text, long].into_iter()),
             };
         }
-        let told: Vec<(u16, u8)> =
-            self.sorted.iter().map(|code| (*code, question.say(self.value(*code)))).collect();
+        // In the order in which values and their texts lie in memory.
+        let codes = (1..).zip(&self.counts).filter(|(_, count)| **count > 0).map(|(code, _)| code);
+        let told: Vec<(u16, u8)> = codes.map(|code| (code, (question.of_cell)(self.value(code)))).collect();
         let all = || absent.into_iter().chain(told.iter().copied());
         let Some((_, first)) = all().next() else { return Verdict::Alike(question.of_absent) };
         let mut others = all().filter(|(_, said)| *said != first);
@@ -313,17 +308,83 @@ impl Dictionary {
         }
     }
 
+    /// Numbers stand next to one another in the order of values, so that few of them need be looked at.
+    fn verdict_of_numbers(
+        &self,
+        rows: usize,
+        comparison: Comparison,
+        constant: f64,
+        question: &Question<'_>,
+    ) -> Verdict {
+        let numbers = self.numbers();
+        let sorted = &self.sorted[numbers.clone()];
+        let end_of = |is_before: &dyn Fn(f64) -> bool| {
+            sorted.partition_point(|code| is_before(number(self.value(*code))))
+        };
+        let (least, most) = (end_of(&|number| number < constant), end_of(&|number| number <= constant));
+        let parts = match comparison {
+            Comparison::Less => [0..least, 0..0],
+            Comparison::LessOrEqual => [0..most, 0..0],
+            Comparison::Equal => [least..most, 0..0],
+            Comparison::NotEqual => [0..least, most..sorted.len()],
+            Comparison::Greater => [most..sorted.len(), 0..0],
+            Comparison::GreaterOrEqual => [least..sorted.len(), 0..0],
+        };
+        let others = self.sorted[..numbers.start].iter().chain(&self.sorted[numbers.end..]);
+        let of_others = others.map(|code| (*code, (question.of_cell)(self.value(*code))));
+        match parts.each_ref().map(Range::len).iter().sum() {
+            0 if sorted.len() == self.sorted.len() => Verdict::Alike(OUT),
+            told if told == self.sorted.len() && self.present == rows => Verdict::Alike(IN),
+            _ => {
+                let codes_in = parts.into_iter().flat_map(|part| &sorted[part]).map(|code| (*code, IN));
+                self.table(OUT, of_others.chain(codes_in))
+            }
+        }
+    }
+
+    /// Where the numbers stand among the sorted codes.
+    fn numbers(&self) -> Range<usize> {
+        let is_number =
+            |code: Option<&u16>| code.is_some_and(|code| matches!(self.value(*code), Cell::Number(_)));
+        // Most often there is nothing else.
+        if is_number(self.sorted.first()) && is_number(self.sorted.last()) {
+            return 0..self.sorted.len();
+        }
+        let start = self.sorted.partition_point(|code| self.value(*code).is_below_numbers());
+        let numbers = self.sorted[start..].partition_point(|code| is_number(Some(code)));
+        start..start + numbers
+    }
+
+    /// See [`super::Column::bounds`].
+    pub fn bounds(&self, rows: usize) -> Option<(f64, f64)> {
+        let is_all = self.present == rows && self.numbers() == (0..self.sorted.len());
+        let [least, most] = [self.sorted.first()?, self.sorted.last()?].map(|code| number(self.value(*code)));
+        is_all.then_some((least, most))
+    }
+
     fn table(&self, of_others: u8, told: impl Iterator<Item = (u16, u8)>) -> Verdict {
         let mut table = vec![of_others; self.codes_end()];
         told.for_each(|(code, said)| table[usize::from(code)] = said);
         Verdict::Table(table)
     }
 
-    /// The number of each row that has a code, NaN where there is none.
-    pub fn numbers_at(&self, positions: &[u16]) -> Vec<f64> {
-        let table: Vec<f64> = (0..self.codes_end()).map(|code| number(self.value(code as u16))).collect();
-        let number = |position: &u16| table[usize::from(self.code(usize::from(*position)))];
-        positions.iter().map(number).collect()
+    /// See [`super::Column::numbers_of`].
+    pub fn numbers_of(&self, rows: &Rows<'_>) -> Vec<f64> {
+        self.of_codes(rows, |code| number(self.value(code)), f64::NAN)
+    }
+
+    /// For each row what is made of its code, once for each code; `unused` stands for any.
+    pub fn of_codes<T: Copy>(&self, rows: &Rows<'_>, make: impl Fn(u16) -> T, unused: T) -> Vec<T> {
+        let mut table: Vec<T> = (0..self.codes_end() as u16).map(make).collect();
+        match &self.codes {
+            Codes::Narrow(codes) => {
+                // Any byte is a place in it, which spares a look whether it is.
+                table.resize(usize::from(u8::MAX) + 1, unused);
+                let table: &[T; 256] = table.first_chunk().expect("of that length");
+                rows.map(codes, table[0], |code| table[usize::from(code)])
+            }
+            Codes::Wide(codes) => rows.map(codes, table[0], |code| table[usize::from(code)]),
+        }
     }
 }
 
@@ -337,14 +398,16 @@ enum Verdict {
     Table(Vec<u8>),
 }
 
-/// Restricts each row by its code; rows behind the end of codes by `behind`. A few instructions for many rows.
-fn restrict_all<C: Copy>(mask: &mut [u8], codes: &[C], behind: u8, say: impl Fn(C) -> u8) {
+/// Restricts rows with one code by what is said of it, all others by `others`, and rows behind the end of codes as those
+/// with code 0. A few instructions for many rows.
+fn restrict_apart<C: Copy + Default + PartialEq>(mask: &mut [u8], codes: &[C], one: (C, u8), others: u8) {
+    let say = |code: C| choose(code == one.0, one.1, others);
     let (known, rest) = mask.split_at_mut(codes.len().min(mask.len()));
     known.iter_mut().zip(codes).for_each(|(row, code)| *row &= say(*code));
-    rest.iter_mut().for_each(|row| *row &= behind);
+    rest.iter_mut().for_each(|row| *row &= say(C::default()));
 }
 
-/// The same for what takes a look for each row: passes over rows that are out already.
+/// Restricts each row by its code, rows behind the end of codes by `behind`. That takes a look for each row: passes over rows that are out already.
 fn restrict_some<C: Copy>(mask: &mut [u8], codes: &[C], behind: u8, say: impl Fn(C) -> u8) {
     const ROWS_AT_ONCE: usize = 8;
     let (known, rest) = mask.split_at_mut(codes.len().min(mask.len()));

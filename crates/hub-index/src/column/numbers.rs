@@ -1,12 +1,15 @@
 //! Numbers by position, for a path with too many different ones for a dictionary; the odd other cell is kept aside.
 //! Where there is no number stands a NaN, which JSON has not.
 
+use std::borrow::Cow;
+
 use hub_domain::query::Comparison;
 
 use super::dictionary::Dictionary;
 use super::list::List;
-use super::{IN, Mask, OUT, Question};
+use super::{IN, Mask, OUT, Question, choose};
 use crate::cell::Cell;
+use crate::rows::Rows;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -76,10 +79,17 @@ impl Numbers {
         self.most = self.most.max(number);
     }
 
-    /// The number of each row, NaN where there is none.
-    pub fn numbers_at(&self, positions: &[u16]) -> Vec<f64> {
-        let number = |position: &u16| self.values.get(usize::from(*position)).copied().unwrap_or(f64::NAN);
-        positions.iter().map(number).collect()
+    /// See [`super::Column::numbers_of`].
+    pub fn numbers_of(&self, rows: &Rows<'_>) -> Cow<'_, [f64]> {
+        match rows {
+            Rows::Whole(rows) if *rows == self.values.len() => Cow::Borrowed(&self.values),
+            rows => Cow::Owned(rows.map(&self.values, f64::NAN, |number| number)),
+        }
+    }
+
+    /// See [`super::Column::bounds`].
+    pub fn bounds(&self, rows: usize) -> Option<(f64, f64)> {
+        (self.present == rows && self.others() == 0).then_some((self.least, self.most))
     }
 
     /// How many rows have the path.
@@ -146,7 +156,7 @@ impl Numbers {
 fn compare_all(mask: &mut [u8], values: &[f64], comparison: Comparison, constant: f64) {
     fn each(mask: &mut [u8], values: &[f64], is_in: impl Fn(f64) -> bool) {
         let rows = mask.iter_mut().zip(values);
-        rows.for_each(|(row, number)| *row &= if is_in(*number) { IN } else { OUT });
+        rows.for_each(|(row, number)| *row &= choose(is_in(*number), IN, OUT));
     }
     match comparison {
         Comparison::Equal => each(mask, values, |number| number == constant),

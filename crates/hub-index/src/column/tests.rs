@@ -34,11 +34,18 @@ fn check(column: &Column, model: &[Cell<'_>]) {
         assert!(same(column.get(position), *cell), "{position}: {:?} is not {cell:?}", column.get(position));
     }
     assert_eq!(column.present(), model.iter().filter(|cell| **cell != Cell::Absent).count());
-    let positions: Vec<u16> = (0..model.len() as u16).collect();
-    let numbers = column.numbers_at(&positions);
+    let numbers = column.numbers_of(&Rows::Whole(model.len()));
     for (number, cell) in numbers.iter().zip(model) {
         assert_eq!(number.is_nan(), !matches!(cell, Cell::Number(_)));
         assert!(number.is_nan() || same(Cell::Number(*number), *cell));
+    }
+    let backwards: Vec<u16> = (0..model.len() as u16).rev().collect();
+    let turned = column.numbers_of(&Rows::Some(Cow::Owned(backwards)));
+    assert!(numbers.iter().rev().zip(turned.iter()).all(|(left, right)| left.to_bits() == right.to_bits()));
+    if let Some((least, most)) = column.bounds(model.len()) {
+        let is_within =
+            |cell: &Cell<'_>| matches!(cell, Cell::Number(number) if (least..=most).contains(number));
+        assert!(model.iter().all(is_within), "{least} to {most}: {model:?}");
     }
     let of_cell = |cell: Cell<'_>| match cell {
         Cell::Number(number) if number > 1.0 => IN,
