@@ -45,6 +45,9 @@ struct Args {
     /// Leaves the peer of the queries out, where the machine has no room for both of them.
     #[arg(long)]
     without_peer: bool,
+    /// Keeps the fleet of the queries in this folder, and takes the one that a former run left there.
+    #[arg(long)]
+    keep: Option<PathBuf>,
     /// Devices connected for the memory benchmark and the storm.
     #[arg(long, default_value_t = 5_000)]
     connected: usize,

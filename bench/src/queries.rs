@@ -83,23 +83,16 @@ const QUERIES: [Asked; 5] = [
 
 /// Imports a fleet, asks, and starts the hub again.
 pub async fn queries(args: &Args, report: &mut Report) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let hub = Hub::start(&args.binary, folder.path()).await?;
+    let temporary = tempfile::tempdir()?;
+    let folder = args.keep.as_deref().unwrap_or(temporary.path());
+    let hub = Hub::start(&args.binary, folder).await?;
     let rest = Rest::new(&hub)?;
     let count = args.registered;
-    let begun = Instant::now();
-    for start in (0..count).step_by(IMPORT_LINES) {
-        let numbers = start..(start + IMPORT_LINES).min(count);
-        let lines: Vec<String> = numbers.map(|number| twin(number).to_string()).collect();
-        let wanted = lines.len();
-        let answer = rest.import(lines.join("\n")).await?;
-        if answer["done"].as_u64() != Some(wanted as u64) {
-            bail!("not all of {wanted} lines were imported: {answer}");
-        }
+    match rest.json("/statistics/devices").await?["totalDeviceCount"].as_u64() {
+        Some(0) => import(&rest, count, report).await?,
+        Some(known) if known == count as u64 => {}
+        other => bail!("{} holds {other:?} devices and not {count}", folder.display()),
     }
-    let rate = count as f64 / begun.elapsed().as_secs_f64();
-    let durable = "identity, twin and event each, durable";
-    report.add(&format!("twins imported, {count}"), format!("{rate:.0} /s"), "-".into(), "-", durable);
     note_memory(&rest, &hub, count, report).await?;
     let peer = if args.without_peer { None } else { Some(loaded(count).await?) };
     let mut client = KeepAlive::connect(&hub, &rest).await?;
@@ -133,7 +126,7 @@ pub async fn queries(args: &Args, report: &mut Report) -> Result<()> {
     drop(client);
     under_load(&rest, &hub, report).await?;
     hub.stop().await?;
-    let hub = Hub::start(&args.binary, folder.path()).await?;
+    let hub = Hub::start(&args.binary, folder).await?;
     let what = format!("start to ready, {count} twins");
     report.add(&what, format!("{:.0} ms", milliseconds(hub.ready_after)), "-".into(), "< 5000 ms", "");
     let resident = resident_bytes(hub.process()) as f64 / count as f64;
@@ -145,6 +138,24 @@ pub async fn queries(args: &Args, report: &mut Report) -> Result<()> {
         "all resident",
     );
     hub.stop().await
+}
+
+/// Brings the fleet in.
+async fn import(rest: &Rest, count: usize, report: &mut Report) -> Result<()> {
+    let begun = Instant::now();
+    for start in (0..count).step_by(IMPORT_LINES) {
+        let numbers = start..(start + IMPORT_LINES).min(count);
+        let lines: Vec<String> = numbers.map(|number| twin(number).to_string()).collect();
+        let wanted = lines.len();
+        let answer = rest.import(lines.join("\n")).await?;
+        if answer["done"].as_u64() != Some(wanted as u64) {
+            bail!("not all of {wanted} lines were imported: {answer}");
+        }
+    }
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    let durable = "identity, twin and event each, durable";
+    report.add(&format!("twins imported, {count}"), format!("{rate:.0} /s"), "-".into(), "-", durable);
+    Ok(())
 }
 
 /// The peer with the same twins.
