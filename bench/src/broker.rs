@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -19,6 +19,11 @@ use crate::runs::every;
 
 /// Pause before memory is read, so that what is under way has ended.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Longest wait for a process to let go of the connections that its clients left, and how often it is looked at.
+const LEAVE_MAX: Duration = Duration::from_secs(120);
+const LEAVE_INTERVAL: Duration = Duration::from_millis(50);
+/// Files that a process may open for itself meanwhile.
+const FILES_SLACK: usize = 16;
 /// Callers of methods at once.
 const CALLERS: usize = 8;
 /// A message, as a sensor sends it.
@@ -50,10 +55,11 @@ pub async fn connections(args: &Args, report: &mut Report) -> Result<()> {
     hub.stop().await
 }
 
-/// Connects and subscribes many; returns connects per second and kilobytes for each.
+/// Connects and subscribes many; returns connects per second and kilobytes for each. All have left when it returns: a
+/// process has files for the connections to one of both only, and neither is to be busy in the other's turn.
 async fn many(hub: &Hub, process: u32, address: &str, count: usize) -> Result<(f64, f64)> {
     tokio::time::sleep(SETTLE).await;
-    let before = resident_bytes(process);
+    let (before, files) = (resident_bytes(process), open_files(process));
     let begun = Instant::now();
     let mut clients = connect_to(hub, address, count).await?;
     let rate = count as f64 / begun.elapsed().as_secs_f64();
@@ -61,7 +67,20 @@ async fn many(hub: &Hub, process: u32, address: &str, count: usize) -> Result<(f
         client.subscribe(&["$iothub/methods/POST/#", "$iothub/twin/PATCH/properties/desired/#"]).await?;
     }
     tokio::time::sleep(SETTLE).await;
-    Ok((rate, resident_bytes(process).saturating_sub(before) as f64 / count as f64 / 1e3))
+    let each = resident_bytes(process).saturating_sub(before) as f64 / count as f64 / 1e3;
+    drop(clients);
+    let left = async {
+        while open_files(process) > files + FILES_SLACK {
+            tokio::time::sleep(LEAVE_INTERVAL).await;
+        }
+    };
+    tokio::time::timeout(LEAVE_MAX, left).await.context("the connections that clients left stay open")?;
+    Ok((rate, each))
+}
+
+/// Files and sockets that a process has open.
+fn open_files(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
 }
 
 /// Messages at QoS 1 from many devices, each waiting for its acknowledgement.
