@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::Args;
 use crate::client::Client;
 use crate::fleet::{Rest, connect, connect_to, name};
 use crate::hub::Hub;
+use crate::keep_alive::KeepAlive;
 use crate::measure::{Better, Report, Rounds, Times, milliseconds, resident_bytes};
 use crate::mosquitto::Mosquitto;
 use crate::operations::answer;
@@ -146,11 +146,12 @@ pub async fn methods(args: &Args, report: &mut Report) -> Result<()> {
     for client in clients {
         answer(client).await?;
     }
+    let callers = KeepAlive::connect_many(&hub, &rest, CALLERS).await?;
     let peer = Mosquitto::start(folder.path()).await?;
     let mut requester = bare_exchange(&hub, &peer).await?;
     let (mut rounds, mut single) = (Rounds::default(), Times::default());
     for _ in 0..args.rounds {
-        let mut times = call(&rest, 1, args.seconds).await?;
+        let mut times = call(&callers[..1], args.seconds).await?;
         rounds.hub.push(milliseconds(times.percentile(0.5)));
         single.extend(times);
         let mut times = Times::default();
@@ -173,7 +174,7 @@ pub async fn methods(args: &Args, report: &mut Report) -> Result<()> {
     );
     let p99 = milliseconds(single.percentile(0.99));
     report.add("  p99", format!("{p99:.2} ms"), "-".into(), "-", "");
-    let mut times = call(&rest, CALLERS, args.seconds).await?;
+    let mut times = call(&callers, args.seconds).await?;
     let rate = times.len() as f64 / args.seconds as f64;
     let (p50, p99) = (milliseconds(times.percentile(0.5)), milliseconds(times.percentile(0.99)));
     let what = format!("direct method, {CALLERS} callers, p50 / p99");
@@ -182,12 +183,14 @@ pub async fn methods(args: &Args, report: &mut Report) -> Result<()> {
     hub.stop().await
 }
 
-async fn call(rest: &Rest, callers: usize, seconds: u64) -> Result<Times> {
-    every(callers, seconds, |caller| {
-        let rest = rest.clone();
+/// Each caller calls a device of its own.
+async fn call(callers: &[Arc<Mutex<KeepAlive>>], seconds: u64) -> Result<Times> {
+    every(callers.len(), seconds, |caller| {
+        let connection = callers[caller].clone();
         async move {
-            let body = json!({"methodName": "ping", "payload": {"n": 1}, "responseTimeoutInSeconds": 30});
-            rest.post(&format!("/twins/{}/methods", name(caller)), &body).await.map(drop)
+            let body = r#"{"methodName":"ping","payload":{"n":1},"responseTimeoutInSeconds":30}"#;
+            let path = format!("/twins/{}/methods", name(caller));
+            connection.lock().await.post(&path, body).await.map(drop)
         }
     })
     .await

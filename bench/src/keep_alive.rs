@@ -1,10 +1,13 @@
 //! The smallest HTTP client that can load a hub: one connection that is kept, one request at a time, and bodies that are
 //! counted and not looked at. So what is measured is the hub, not a client.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -31,6 +34,15 @@ impl KeepAlive {
         let connector = TlsConnector::from(hub.tls.clone());
         let stream = connector.connect(ServerName::try_from("localhost")?, socket).await?;
         Ok(Self { stream, authorization: rest.authorization().to_owned(), answer: Vec::new() })
+    }
+
+    /// Connects a connection for each of many callers.
+    pub async fn connect_many(hub: &Hub, rest: &Rest, callers: usize) -> Result<Vec<Arc<Mutex<Self>>>> {
+        let mut connections = Vec::with_capacity(callers);
+        for _ in 0..callers {
+            connections.push(Arc::new(Mutex::new(Self::connect(hub, rest).await?)));
+        }
+        Ok(connections)
     }
 
     /// Sends a GET and returns the length of the answer's body; errs unless its status is 200.

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tokio::sync::Mutex;
 
 use crate::client::Client;
 use crate::engine::Engine;
@@ -178,10 +177,7 @@ pub async fn reads(args: &Args, report: &mut Report) -> Result<()> {
         let statement = client.prepare("SELECT doc::text FROM twins WHERE id = $1").await?;
         connections.push(Arc::new((client, statement)));
     }
-    let mut clients = Vec::new();
-    for _ in 0..READERS {
-        clients.push(Arc::new(Mutex::new(KeepAlive::connect(&hub, &rest).await?)));
-    }
+    let clients = KeepAlive::connect_many(&hub, &rest, READERS).await?;
     let (mut rounds, mut times) = (Rounds::default(), Times::default());
     let twin_of = |reader: usize| name(reader * READ_TWINS / READERS);
     for _ in 0..args.rounds {
