@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// Bytes read at once, which may be many packets.
+const READ_BYTES: usize = 4096;
+/// Bytes of a PUBACK.
+const ACKNOWLEDGEMENT_BYTES: usize = 4;
+
 /// One connection.
 pub struct Client {
-    stream: TlsStream<TcpStream>,
+    stream: BufReader<TlsStream<TcpStream>>,
     next_packet: u16,
 }
 
@@ -54,7 +59,7 @@ impl Client {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
         let stream = TlsConnector::from(tls).connect(ServerName::try_from("localhost")?, socket).await?;
-        let mut client = Self { stream, next_packet: 1 };
+        let mut client = Self { stream: BufReader::with_capacity(READ_BYTES, stream), next_packet: 1 };
         let mut body = Vec::new();
         text(&mut body, "MQTT");
         body.extend_from_slice(&[4, 0xc0, 0, 240]);
@@ -119,18 +124,26 @@ impl Client {
         self.write(&packet(0x30, &body)).await
     }
 
-    /// Publishes at QoS 1 and waits for the acknowledgement.
-    pub async fn publish_acknowledged(&mut self, topic: &str, payload: &[u8]) -> Result<()> {
-        let mut body = Vec::with_capacity(topic.len() + payload.len() + 4);
-        text(&mut body, topic);
-        body.extend_from_slice(&self.packet_id());
-        body.extend_from_slice(payload);
-        self.write(&packet(0x32, &body)).await?;
-        loop {
-            if self.read().await?.0 == 0x40 {
-                return Ok(());
-            }
+    /// Publishes the same `count` times at QoS 1 in one write; the acknowledgements are still to come.
+    pub async fn publish_many(&mut self, topic: &str, payload: &[u8], count: usize) -> Result<()> {
+        let mut packets = Vec::with_capacity(count * (topic.len() + payload.len() + 8));
+        for _ in 0..count {
+            let mut body = Vec::with_capacity(topic.len() + payload.len() + 4);
+            text(&mut body, topic);
+            body.extend_from_slice(&self.packet_id());
+            body.extend_from_slice(payload);
+            packets.extend_from_slice(&packet(0x32, &body));
         }
+        self.write(&packets).await
+    }
+
+    /// Waits for an acknowledgement; returns how many came with it, itself among them.
+    pub async fn acknowledged(&mut self) -> Result<usize> {
+        let mut count = 0;
+        while count == 0 || self.stream.buffer().len() >= ACKNOWLEDGEMENT_BYTES {
+            count += usize::from(self.read().await?.0 == 0x40);
+        }
+        Ok(count)
     }
 
     /// Patches the device's reported properties and waits until the hub has them on disk.

@@ -66,6 +66,17 @@ struct Args {
     /// Rounds in which the hub and its peers take turns, and starts of the start benchmark.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Messages that a device sends before it waits for acknowledgements, where telemetry is measured so; 1 to 65535.
+    #[arg(long, default_value_t = 16, value_parser = in_flight)]
+    in_flight: usize,
+}
+
+/// MQTT names each message in flight by 16 bits, of which 0 is none.
+fn in_flight(text: &str) -> Result<usize> {
+    match text.parse::<u16>()? {
+        0 => bail!("at least one message must be in flight"),
+        count => Ok(usize::from(count)),
+    }
 }
 
 const NAMES: [&str; 13] = [

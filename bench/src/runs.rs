@@ -135,19 +135,35 @@ fn rows_written() -> u64 {
 
 /// Devices report one patch after the other; returns how many a second, and how long each took.
 pub async fn report_for(clients: &mut Vec<Client>, seconds: u64) -> Result<(f64, Times)> {
+    let (each, took) = busy_for(clients, seconds, |_, client, stop| report_on(client, stop)).await?;
+    let mut times = Times::default();
+    for done in each {
+        times.extend(done);
+    }
+    Ok((times.len() as f64 / took.as_secs_f64(), times))
+}
+
+/// Every client is busy in a task of its own until it is told to stop; returns what each did, and how long all of them took.
+pub async fn busy_for<F, W, T>(clients: &mut Vec<Client>, seconds: u64, work: F) -> Result<(Vec<T>, Duration)>
+where
+    F: Fn(usize, Client, Arc<AtomicBool>) -> W,
+    W: Future<Output = Result<(Client, T)>> + Send + 'static,
+    T: Send + 'static,
+{
     let begun = Instant::now();
     let stop = Arc::new(AtomicBool::new(false));
+    let busy = clients.drain(..).enumerate();
     let tasks: Vec<_> =
-        clients.drain(..).map(|client| tokio::spawn(report_on(client, stop.clone()))).collect();
+        busy.map(|(number, client)| tokio::spawn(work(number, client, stop.clone()))).collect();
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     stop.store(true, Ordering::Relaxed);
-    let mut times = Times::default();
+    let mut each = Vec::with_capacity(tasks.len());
     for task in tasks {
         let (client, done) = task.await??;
         clients.push(client);
-        times.extend(done);
+        each.push(done);
     }
-    Ok((times.len() as f64 / begun.elapsed().as_secs_f64(), times))
+    Ok((each, begun.elapsed()))
 }
 
 async fn report_on(mut client: Client, stop: Arc<AtomicBool>) -> Result<(Client, Times)> {
