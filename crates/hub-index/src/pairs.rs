@@ -1,8 +1,8 @@
 //! Decides about rows by the values of two columns: each pair of values is looked at once, however many rows have it.
-//! Must never look at more pairs than there may be rows in a chunk; with more, it says nothing.
+//! Must never look at more pairs than there may be rows in a chunk; with more, it leaves the rows open.
 
 use crate::cell::Cell;
-use crate::column::{Dictionary, Mask, OUT};
+use crate::column::{Dictionary, Mask, OPEN, OUT};
 use crate::limits::CHUNK_ROWS_MAX;
 use crate::rows::Rows;
 
@@ -12,15 +12,19 @@ const PAIRS_MAX: usize = CHUNK_ROWS_MAX;
 const UNTOLD: u8 = u8::MAX;
 
 /// The rows of `within`, out of the first `rows`, that are in by what `say` says of their cells in both columns, where
-/// `None` is a column that no row has. `None` if there are too many pairs.
+/// `None` is a column that no row has.
 pub fn restrict(
     rows: usize,
     columns: [Option<&Dictionary>; 2],
     say: impl Fn(Cell<'_>, Cell<'_>) -> u8,
-    within: &Mask,
-) -> Option<Mask> {
+    within: Mask,
+) -> Mask {
     let [left_end, right_end] = columns.map(|column| column.map_or(1, Dictionary::codes_end));
-    let pairs = left_end.checked_mul(right_end).filter(|pairs| *pairs <= PAIRS_MAX)?;
+    // Codes take 16 bits each, so their pairs can be counted.
+    let pairs = left_end * right_end;
+    if pairs > PAIRS_MAX {
+        return within.and(Mask::All(OPEN));
+    }
     let mut told = vec![UNTOLD; pairs];
     let cell =
         |column: usize, code: usize| columns[column].map_or(Cell::Absent, |column| column.value(code as u16));
@@ -37,10 +41,10 @@ pub fn restrict(
         columns[column].map_or_else(|| vec![0; rows], of_rows)
     };
     let (left, right) = (codes(0, right_end), codes(1, 1));
-    Some(within.clone().each(rows, |mask| {
+    within.each(rows, |mask| {
         let pairs = left.iter().zip(&right).map(|(left, right)| (left + right) as usize);
         for (row, pair) in mask.iter_mut().zip(pairs).filter(|(row, _)| **row != OUT) {
             *row &= say_of(pair);
         }
-    }))
+    })
 }
